@@ -1,0 +1,1 @@
+"""Fleets with known truth."""

@@ -1,0 +1,282 @@
+"""The one batch type: readings of one stream, as columns, each value with its standard uncertainty and its flag.
+
+Promises: shapes and types are checked where a batch is made, its arrays are read-only, and nothing is ever mended in
+silence: a change makes a new batch. Refuses to know where readings come from and where they go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from enum import IntEnum, IntFlag
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+import cbor2
+import numpy as np
+
+from trueline_wire.errors import NeverRetry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["CHANNELS_MAX", "Channel", "Flag", "Readings", "Reason", "Schema", "worst_flag"]
+
+CHANNELS_MAX: Final = 4096
+"""Channels in one stream, at most."""
+
+_TEXT_MAX: Final = 256
+_SCHEMA_SIZE_MAX: Final = 48 * 1024
+
+
+class Flag(IntEnum):
+    """QARTOD primary flags (IOOS, Manual for Real-Time Quality Control, 2020)."""
+
+    PASS = 1
+    NOT_EVALUATED = 2
+    SUSPECT = 3
+    FAIL = 4
+    MISSING = 9
+
+
+class Reason(IntFlag):
+    """Which test spoke. Bits travel on the wire: never renumber, only append (32 at most)."""
+
+    NONE = 0
+    GROSS_RANGE = 1 << 0
+    MISSING = 1 << 1
+    FLAT_LINE = 1 << 2
+    SPIKE = 1 << 3
+    RATE_OF_CHANGE = 1 << 4
+    ATTENUATED_SIGNAL = 1 << 5
+    NOISE = 1 << 6
+    GAP = 1 << 7
+    TIMING = 1 << 8
+    MULTI_VARIATE = 1 << 9
+    CLIMATOLOGY = 1 << 10
+    CALIBRATION = 1 << 11
+    CLOCK = 1 << 12
+    UNPARSABLE = 1 << 13
+
+
+# How bad a flag is, for "the worst wins": not evaluated < pass < suspect < fail < missing. Indexed by flag.
+_SEVERITY: Final = np.zeros(256, np.uint8)
+_SEVERITY[[Flag.NOT_EVALUATED, Flag.PASS, Flag.SUSPECT, Flag.FAIL, Flag.MISSING]] = range(1, 6)
+_BY_SEVERITY: Final = np.array([0, Flag.NOT_EVALUATED, Flag.PASS, Flag.SUSPECT, Flag.FAIL, Flag.MISSING], np.uint8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """One column of a stream.
+
+    Attributes:
+        name: unique within the stream.
+        unit: UCUM code of `value` and `u`; "1" for a pure number.
+        resolution: smallest step the sensor can show, in `unit`; 0.0 where unknown.
+        sensor: id of the physical sensor; "" where unknown.
+        calibration: id of the calibration already applied; "" for raw values.
+    """
+
+    name: str
+    unit: str = "1"
+    resolution: float = 0.0
+    sensor: str = ""
+    calibration: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """What the columns of a stream mean. Travels once; frames name it by `hash`.
+
+    Attributes:
+        device: id of the device.
+        stream: name of the stream, unique on the device.
+        channels: one for each column.
+        rounded: the values are derived and were rounded to a step of at most u/16 before they were sent, the
+            rounding's variance added to `u` (False: values travel bit for bit).
+    """
+
+    device: str
+    stream: str
+    channels: tuple[Channel, ...]
+    rounded: bool = False
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """The canonical CBOR of this schema: the bytes that travel, and that `hash` covers."""
+        columns = [[c.name, c.unit, float(c.resolution), c.sensor, c.calibration] for c in self.channels]
+        document = {0: self.device, 1: self.stream, 2: columns, 3: self.rounded}
+        return cbor2.dumps(document, canonical=True)
+
+    @cached_property
+    def hash(self) -> bytes:
+        """First 8 bytes of the SHA-256 of `encoded`."""
+        return hashlib.sha256(self.encoded).digest()[:8]
+
+    @classmethod
+    def decode(cls, encoded: bytes) -> Schema:
+        """Read a schema back from its canonical CBOR; map keys this version does not know are ignored.
+
+        Raises:
+            NeverRetry: the bytes are not a schema.
+        """
+        if len(encoded) > _SCHEMA_SIZE_MAX:
+            raise NeverRetry(f"schema of {len(encoded)} bytes: at most {_SCHEMA_SIZE_MAX} are taken")
+        try:
+            document: Any = cbor2.loads(encoded)
+            columns = document[2]
+            if not 0 < len(columns) <= CHANNELS_MAX:
+                raise NeverRetry(f"schema with {len(columns)} channels: 1 to {CHANNELS_MAX} are taken")
+            channels = tuple(
+                Channel(
+                    name=_text(name),
+                    unit=_text(unit),
+                    resolution=float(resolution),
+                    sensor=_text(sensor),
+                    calibration=_text(calibration),
+                )
+                for name, unit, resolution, sensor, calibration, *_ in columns
+            )
+            schema = cls(
+                device=_text(document[0]), stream=_text(document[1]), channels=channels, rounded=bool(document[3])
+            )
+        except NeverRetry:
+            raise
+        except Exception as error:  # foreign bytes: cbor2 and the unpacking above raise many kinds
+            raise NeverRetry(f"not a schema: {error!r}"[:200]) from error
+        if len({channel.name for channel in channels}) != len(channels):
+            raise NeverRetry(f"schema of stream {schema.stream!r} names a channel twice")
+        # The bytes that came are the bytes the hash covers, also where a later version added keys.
+        schema.__dict__["encoded"] = bytes(encoded)
+        return schema
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > _TEXT_MAX:
+        raise NeverRetry(f"schema: a text of at most {_TEXT_MAX} characters is wanted, not {str(value)[:40]!r}")
+    return value
+
+
+def _column(name: str, array: ArrayLike, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
+    column = np.asarray(array)
+    if column.dtype != dtype:
+        raise ValueError(f"{name} is {column.dtype}: {np.dtype(dtype)} is wanted")
+    if column.shape != shape:
+        raise ValueError(f"{name} has shape {column.shape}: {shape} is wanted")
+    view = column.view()
+    view.flags.writeable = False
+    return view
+
+
+@dataclass(frozen=True, eq=False)
+class Readings:
+    """A batch of n readings of the k channels of one stream. Arrays are read-only.
+
+    Attributes:
+        schema: what the columns mean.
+        time_ns: (n,) int64. Event time, UTC, nanoseconds since 1970, as the source gave it.
+        value: (n, k) float64, in each channel's unit. NaN where nothing was measured.
+        u: (n, k) float32. Standard uncertainty of `value` (GUM, k = 1), same unit. NaN where unknown.
+        flag: (n, k) uint8. See `Flag`.
+        reason: (n, k) uint32. See `Reason`.
+
+    Raises:
+        ValueError: a column has the wrong type or shape.
+    """
+
+    schema: Schema
+    time_ns: NDArray[np.int64]
+    value: NDArray[np.float64]
+    u: NDArray[np.float32]
+    flag: NDArray[np.uint8]
+    reason: NDArray[np.uint32]
+
+    def __post_init__(self) -> None:
+        n, k = len(self.time_ns), len(self.schema.channels)
+        put = object.__setattr__
+        put(self, "time_ns", _column("time_ns", self.time_ns, np.int64, (n,)))
+        put(self, "value", _column("value", self.value, np.float64, (n, k)))
+        put(self, "u", _column("u", self.u, np.float32, (n, k)))
+        put(self, "flag", _column("flag", self.flag, np.uint8, (n, k)))
+        put(self, "reason", _column("reason", self.reason, np.uint32, (n, k)))
+
+    def __len__(self) -> int:
+        return len(self.time_ns)
+
+    def __getitem__(self, rows: slice) -> Readings:
+        """The rows of a slice, as views."""
+        return Readings(
+            self.schema, self.time_ns[rows], self.value[rows], self.u[rows], self.flag[rows], self.reason[rows]
+        )
+
+    @classmethod
+    def raw(cls, schema: Schema, time_ns: ArrayLike, value: ArrayLike, u: ArrayLike | None = None) -> Readings:
+        """Fresh from a source: not evaluated, without a reason, `u` unknown unless given (broadcast over rows)."""
+        values = np.array(value, np.float64, ndmin=2)
+        uncertainty = np.full(values.shape, np.nan, np.float32)
+        if u is not None:
+            uncertainty[:] = u
+        return cls(
+            schema,
+            np.array(time_ns, np.int64, ndmin=1),
+            values,
+            uncertainty,
+            np.full(values.shape, Flag.NOT_EVALUATED, np.uint8),
+            np.zeros(values.shape, np.uint32),
+        )
+
+    @classmethod
+    def empty(cls, schema: Schema) -> Readings:
+        """No rows."""
+        return cls.raw(schema, np.empty(0, np.int64), np.empty((0, len(schema.channels))))
+
+    @classmethod
+    def concatenate(cls, batches: Sequence[Readings]) -> Readings:
+        """Batches of one schema, end to end.
+
+        Raises:
+            ValueError: no batch, or two schemas.
+        """
+        if not batches:
+            raise ValueError("nothing to concatenate")
+        if len(batches) == 1:
+            return batches[0]
+        schema = batches[0].schema
+        if any(batch.schema is not schema and batch.schema != schema for batch in batches):
+            raise ValueError("batches of different schemas cannot be concatenated")
+        return cls(
+            schema,
+            np.concatenate([b.time_ns for b in batches]),
+            np.concatenate([b.value for b in batches]),
+            np.concatenate([b.u for b in batches]),
+            np.concatenate([b.flag for b in batches]),
+            np.concatenate([b.reason for b in batches]),
+        )
+
+    def flagged(self, where: NDArray[np.bool_], flag: Flag, reason: Reason) -> Readings:
+        """The same readings with `flag` and `reason` where the mask (n, k) is true. The worst flag wins."""
+        if not where.any():
+            return self
+        worse = where & (_SEVERITY[self.flag] < _SEVERITY[flag])
+        return replace(
+            self,
+            flag=np.where(worse, np.uint8(flag), self.flag),
+            reason=np.where(where, self.reason | np.uint32(reason), self.reason),
+        )
+
+    def passed(self, where: NDArray[np.bool_]) -> Readings:
+        """The same readings, marked as evaluated: what was NOT_EVALUATED becomes PASS where the mask (n, k) is true."""
+        fresh = where & (self.flag == Flag.NOT_EVALUATED)
+        return replace(self, flag=np.where(fresh, np.uint8(Flag.PASS), self.flag)) if fresh.any() else self
+
+    def with_schema(self, schema: Schema) -> Readings:
+        """The same columns under another schema of as many channels."""
+        return replace(self, schema=schema)
+
+
+def worst_flag(flags: NDArray[np.uint8], axis: int) -> NDArray[np.uint8]:
+    """The worst flag along an axis (which must not be empty)."""
+    worst: NDArray[np.uint8] = _BY_SEVERITY[_SEVERITY[flags].max(axis=axis)]
+    return worst
