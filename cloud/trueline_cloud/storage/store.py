@@ -19,7 +19,8 @@ flag 4 or 9. An infinite value is treated like NaN. Frames themselves are stored
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
@@ -110,7 +111,8 @@ class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str
 
 
-class Rollup(NamedTuple):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Rollup:
     """The k channels of a stream over m steps; steps in which nothing was sampled are left out.
 
     Attributes:
