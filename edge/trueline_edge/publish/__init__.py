@@ -1,0 +1,1 @@
+"""Links: oldest unacknowledged frame -> link -> acknowledgement."""

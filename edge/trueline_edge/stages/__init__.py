@@ -1,0 +1,13 @@
+"""Stages: Readings -> Readings, pure. Each sets flags and never deletes or mends a reading in silence.
+
+The stages a configuration may name stand in `StageChoice`; a new one is one file and one name in this list.
+"""
+
+from trueline_edge.stages.flat_line import FlatLine
+from trueline_edge.stages.gross_range import GrossRange
+from trueline_edge.stages.missing import Missing
+from trueline_edge.stages.stage import Stage, StageConfig
+
+__all__ = ["FlatLine", "GrossRange", "Missing", "Stage", "StageChoice", "StageConfig"]
+
+StageChoice = GrossRange | Missing | FlatLine

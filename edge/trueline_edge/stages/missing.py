@@ -1,0 +1,48 @@
+"""Missing value test (QARTOD flag 9): NaN says that nothing was measured; the flag says it too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from trueline_edge.stages.stage import Stateless, channel_mask
+from trueline_wire.readings import Flag, Readings, Reason
+
+if TYPE_CHECKING:
+    from trueline_wire.readings import Schema
+
+__all__ = ["Missing"]
+
+
+class Missing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="missing"):
+    """NaN becomes MISSING; an infinite value, which no sensor measures, FAILs.
+
+    Attributes:
+        channels: the channels judged; all where left out.
+    """
+
+    channels: tuple[str, ...] | None = None
+
+    def stage(self, schema: Schema) -> FlagMissing:
+        """The stage for readings of this schema."""
+        return FlagMissing(self, schema)
+
+
+class FlagMissing(Stateless):
+    """Flags what is not there, passes what is."""
+
+    def __init__(self, config: Missing, schema: Schema) -> None:
+        super().__init__(schema)
+        self._judged = channel_mask(schema, config.channels)
+
+    def __call__(self, readings: Readings, /) -> Readings:
+        finite = np.isfinite(readings.value)
+        if finite.all():
+            return readings.passed(self._judged & finite)
+        return (
+            readings.passed(self._judged & finite)
+            .flagged(self._judged & np.isinf(readings.value), Flag.FAIL, Reason.MISSING)
+            .flagged(self._judged & np.isnan(readings.value), Flag.MISSING, Reason.MISSING)
+        )
