@@ -1,22 +1,78 @@
-"""Readings <-> bytes: the compressed columns in the body of a DATA record."""
+"""Readings <-> bytes: the compressed columns in the body of a DATA record.
+
+Promises: times, values, flags and reasons come back bit for bit (a NaN as the canonical NaN), `u` within 0.5 %.
+Decoding allocates for the authenticated number of rows and the channels of the schema, whatever the bytes say. Refuses
+to know who signed the body, and what becomes of the readings.
+
+    layout          1 byte, 1
+    rows            varint, as in the header
+    times           signed varint t0, varint step, signed varint nominal, integers r (see `integers`):
+                    t[i] = t0 + step (r[i] + nominal i), modulo 2^64
+    flags           plane of uint8
+    reasons         plane of uint32
+    u               plane of codes (see `grid`)
+    values          for each channel a column
+    the rest        ignored: room for extensions
+
+    plane           1 byte: 0 = all equal, one varint; 1 = each channel constant, k varints; 2 = k integers
+    column          1 byte: bits 0-4 decimals d, or 31 for float64; bits 5-6 missing; bit 7 patches
+                    missing: 0 = none; 1 = NaN exactly where the flag is 9; 2 = integers of 0 and 1 follow, NaN where 1
+                    d = 31: n float64 as a pcodec column; else integers i, the value is i / 10^d in float64
+                    patches: varint m, integers of m row numbers, m little-endian float64: what those rows hold instead
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from trueline_wire.errors import NeverRetry
+from trueline_wire.frame import ROWS_MAX
+from trueline_wire.grid import DECIMALS_MAX, POWERS, U_CODES, decimals_of, u_from_codes, u_to_codes
+from trueline_wire.integers import BodyReader, put_floats, put_integers, put_signed, put_varint
+from trueline_wire.readings import Flag, Readings
 
 if TYPE_CHECKING:
-    from trueline_wire.readings import Readings, Schema
+    from collections.abc import Callable
 
-__all__ = ["decode_columns", "encode_columns"]
+    from numpy.typing import NDArray
+
+    from trueline_wire.readings import Schema
+
+__all__ = ["VALUES_MAX", "decode_columns", "encode_columns"]
+
+VALUES_MAX: Final = 1 << 19
+"""Rows times channels in one frame, at most: 9 MB decoded."""
+
+_LAYOUT: Final = 1
+_EQUAL, _CONSTANT, _VARYING = 0, 1, 2
+_FLOAT64, _NAN_NOWHERE, _NAN_FLAGGED, _NAN_MARKED, _PATCHED = 0x1F, 0, 1, 2, 0x80
+_PATCH_SHARE: Final = 32
+"""A column goes on a grid if at most one value in so many has to be patched."""
 
 
 def encode_columns(readings: Readings) -> bytes:
     """The columns of a batch, compressed. Values travel bit for bit (NaN as a canonical NaN).
 
     Raises:
-        ValueError: no rows, or more than a frame may hold.
+        ValueError: no rows, or more than a frame may hold, or a negative u.
     """
-    raise NotImplementedError
+    rows, channels = readings.value.shape
+    if not 0 < rows <= ROWS_MAX or rows * channels > VALUES_MAX:
+        raise ValueError(
+            f"a frame of {rows} rows by {channels} channels: 1 to {ROWS_MAX} rows, {VALUES_MAX} values fit"
+        )
+    out = bytearray([_LAYOUT])
+    put_varint(out, rows)
+    _put_times(out, readings.time_ns)
+    _put_plane(out, readings.flag)
+    _put_plane(out, readings.reason)
+    _put_plane(out, _u_codes(readings.u))
+    missing = readings.flag == Flag.MISSING
+    for channel in range(channels):
+        _put_column(out, np.ascontiguousarray(readings.value[:, channel]), missing[:, channel])
+    return bytes(out)
 
 
 def decode_columns(body: bytes, schema: Schema, rows: int) -> Readings:
@@ -25,4 +81,179 @@ def decode_columns(body: bytes, schema: Schema, rows: int) -> Readings:
     Raises:
         NeverRetry: the body is not `rows` rows of this schema.
     """
-    raise NotImplementedError
+    channels = len(schema.channels)
+    if not 0 < rows <= ROWS_MAX or rows * channels > VALUES_MAX:
+        raise NeverRetry(f"a frame of {rows} rows by {channels} channels: at most {VALUES_MAX} values are taken")
+    reader = BodyReader(body)
+    if (layout := reader.byte()) != _LAYOUT:
+        raise NeverRetry(f"columns in layout {layout}: this peer reads layout {_LAYOUT}")
+    if (said := reader.varint()) != rows:
+        raise NeverRetry(f"columns of {said} rows in a frame of {rows}")
+    time_ns = _read_times(reader, rows)
+    # One channel after the other in memory: so each is read, and later summed up, in one stretch.
+    flag, reason = np.empty((channels, rows), np.uint8), np.empty((channels, rows), np.uint32)
+    u, value = np.empty((channels, rows), np.float32), np.empty((channels, rows), np.float64)
+    _read_plane(reader, flag, 1 << 8)
+    _read_plane(reader, reason, 1 << 32)
+    _read_plane(reader, u, U_CODES, u_from_codes)
+    for channel in range(channels):
+        _read_column(reader, value[channel], flag[channel])
+    return Readings(schema, time_ns, value.T, u.T, flag.T, reason.T)
+
+
+# ---------------------------------------------------------------- times
+
+
+def _put_times(out: bytearray, time_ns: NDArray[np.int64]) -> None:
+    start, span = int(time_ns[0]), int(time_ns.max()) - int(time_ns.min())
+    step, nominal = 1, 0
+    ticks = time_ns - time_ns[0]
+    if 0 < span < 1 << 62:
+        steps = np.diff(ticks)
+        step = int(np.gcd.reduce(steps))
+        nominal = int(np.partition(steps, len(steps) // 2)[len(steps) // 2]) // step
+        ticks //= step
+    put_signed(out, start)
+    put_varint(out, step)
+    put_signed(out, nominal)
+    put_integers(out, ticks - np.arange(len(ticks)) * np.int64(nominal))
+
+
+def _read_times(reader: BodyReader, rows: int) -> NDArray[np.int64]:
+    start, step, nominal = reader.signed(), reader.varint(), reader.signed()
+    if step >= 1 << 63:
+        raise NeverRetry(f"times in steps of {step} ns")
+    ticks = np.arange(rows, dtype=np.int64) * np.int64(nominal)
+    ticks += reader.integers(rows)
+    ticks *= np.int64(step)
+    ticks += np.int64(start)
+    return ticks
+
+
+# ---------------------------------------------------------------- planes: flags, reasons, u
+
+
+def _u_codes(u: NDArray[np.float32]) -> NDArray[np.int64]:
+    """(n, k) codes; (1, k) where all rows are the same, as with declared uncertainties."""
+    first = u[:1]
+    same = (u == first) | (np.isnan(u) & np.isnan(first))
+    return u_to_codes(first if same.all() else u)
+
+
+def _put_plane(out: bytearray, plane: NDArray[Any]) -> None:
+    first = plane[0].tolist()
+    if len(plane) == 1 or (plane == plane[0]).all():
+        if min(first) == max(first):
+            out.append(_EQUAL)
+            put_varint(out, first[0])
+        else:
+            out.append(_CONSTANT)
+            for code in first:
+                put_varint(out, code)
+        return
+    out.append(_VARYING)
+    for column in plane.T:
+        put_integers(out, column.astype(np.int64))
+
+
+def _read_plane(
+    reader: BodyReader,
+    plane: NDArray[Any],
+    codes: int,
+    decode: Callable[[NDArray[np.int64] | int], NDArray[Any] | Any] = lambda code: code,
+) -> None:
+    """Fill a plane (k, n) with codes below `codes`, decoded."""
+    form = reader.byte()
+    if form == _EQUAL:
+        plane[:] = decode(_bounded(reader.varint(), codes))
+    elif form == _CONSTANT:
+        for column in plane:
+            column[:] = decode(_bounded(reader.varint(), codes))
+    elif form == _VARYING:
+        for column in plane:
+            column[:] = decode(_bounded(reader.integers(len(column)), codes))
+    else:
+        raise NeverRetry(f"a plane in form {form}, which this version does not know")
+
+
+def _bounded(numbers: NDArray[np.int64] | int, end: int) -> NDArray[np.int64] | int:
+    low, high = (numbers, numbers) if isinstance(numbers, int) else (int(numbers.min()), int(numbers.max()))
+    if low < 0 or high >= end:
+        raise NeverRetry(f"codes from {low} to {high}: 0 to {end - 1} are taken")
+    return numbers
+
+
+# ---------------------------------------------------------------- values
+
+
+def _put_column(out: bytearray, values: NDArray[np.float64], flagged: NDArray[np.bool_]) -> None:
+    nan = np.isnan(values)
+    # What no decimal grid holds: infinities, and a zero with a sign.
+    odd = np.isinf(values) | ((values == 0) & np.signbit(values))
+    some_nan, some_odd = bool(nan.any()), bool(odd.any())
+    plain = values[~(nan | odd)] if some_nan or some_odd else values
+    grid = decimals_of(plain, len(values) // _PATCH_SHARE)
+    patches_max = max(1, len(values) // _PATCH_SHARE)
+    if grid is None or np.count_nonzero(odd) + len(grid[1]) > patches_max:
+        out.append(_FLOAT64)
+        put_floats(out, np.where(nan, np.nan, values) if some_nan else values)
+        return
+    decimals, off = grid
+    patched = odd
+    if len(off):
+        patched = odd.copy()
+        patched[np.flatnonzero(~(nan | odd))[off]] = True
+    patches = np.flatnonzero(patched)
+    marks = _NAN_NOWHERE if not some_nan else _NAN_FLAGGED if np.array_equal(nan, flagged) else _NAN_MARKED
+    out.append(decimals | marks << 5 | (_PATCHED if len(patches) else 0))
+    if marks == _NAN_MARKED:
+        put_integers(out, nan.astype(np.int64))
+    hidden = nan | patched if some_nan or len(patches) else None
+    put_integers(out, np.rint(_filled(values, hidden) * POWERS[decimals]).astype(np.int64))
+    if len(patches):
+        put_varint(out, len(patches))
+        put_integers(out, patches.astype(np.int64))
+        out += values[patches].astype("<f8").tobytes()
+
+
+def _filled(values: NDArray[np.float64], hidden: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+    """The values, each hidden one replaced by the last one seen before it (or the first after it)."""
+    if hidden is None:
+        return values
+    seen = np.flatnonzero(~hidden)
+    if not len(seen):
+        return np.zeros_like(values)
+    filled: NDArray[np.float64] = values[seen[np.maximum(np.cumsum(~hidden) - 1, 0)]]
+    return filled
+
+
+def _read_column(reader: BodyReader, values: NDArray[np.float64], flag: NDArray[np.uint8]) -> None:
+    kind = reader.byte()
+    decimals, marks = kind & _FLOAT64, kind >> 5 & 3
+    nan: NDArray[np.bool_] | bool = False
+    if marks == _NAN_FLAGGED:
+        nan = flag == Flag.MISSING
+    elif marks == _NAN_MARKED:
+        nan = np.equal(_bounded(reader.integers(len(values)), 2), 1)
+    elif marks != _NAN_NOWHERE:
+        raise NeverRetry(f"missing values marked in way {marks}, which this version does not know")
+    if decimals == _FLOAT64:
+        values[:] = reader.floats(len(values))
+    elif decimals <= DECIMALS_MAX:
+        values[:] = reader.integers(len(values))
+        if decimals:
+            values /= POWERS[decimals]
+    else:
+        raise NeverRetry(f"a column of {decimals} decimals: at most {DECIMALS_MAX} are taken")
+    if marks:
+        values[nan] = np.nan
+    if kind & _PATCHED:
+        _read_patches(reader, values)
+
+
+def _read_patches(reader: BodyReader, values: NDArray[np.float64]) -> None:
+    count = reader.varint()
+    if not 0 < count <= len(values):
+        raise NeverRetry(f"{count} patches in a column of {len(values)} values")
+    rows = _bounded(reader.integers(count), len(values))
+    values[rows] = np.frombuffer(reader.take(8 * count), "<f8")
