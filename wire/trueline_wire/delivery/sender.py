@@ -1,0 +1,676 @@
+"""The sender: numbers what is appended, sends the oldest unreleased epoch from its floor, deletes what is acknowledged.
+
+Promises: an append that returned is durable; nothing leaves the spool but by an acknowledgement of the cloud or in
+exchange for a GAP that says what left and why. Refuses to know links, clocks and what a body holds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from trueline_wire.control import Ack, AckCode, SchemaMessage, Status, read_ack
+from trueline_wire.delivery.ports import Spool, SpoolFull, SpoolRow
+from trueline_wire.envelope import Kind, Lane, open_envelope, peek_kind, reread_envelope
+from trueline_wire.errors import NeverRetry
+from trueline_wire.frame import (
+    EPOCH_SIZE,
+    EPOCHS_REPORTED_MAX,
+    Ancestor,
+    Data,
+    Gap,
+    Open,
+    read_record,
+    seal_record,
+)
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Sequence
+
+    from trueline_wire.keys import Signer, Verifier
+
+__all__ = ["Outgoing", "Sender", "SenderCounts", "SenderLimits", "Transmit"]
+
+_ANCESTORS_IN_OPEN: Final = 64
+_EVENT_WINDOW: Final = 4  # frames of the event lane in flight, beside the window of the data lane
+_WINDOW_START: Final = 8
+_ROWS_AT_ONCE: Final = 16  # rows read from the spool in one go to be sent
+_DROP_ROWS: Final = 64  # rows looked at in one go when room has to be made
+_DROP_BYTES_MIN: Final = 64 * 1024  # room made in one go, so that a full spool does not drop at each append
+_CHANNELS: Final[dict[Lane, Literal["data", "event"]]] = {Lane.DATA: "data", Lane.EVENT: "event"}
+
+
+class Outgoing(NamedTuple):
+    """A batch to append: columns already compressed (`columns.encode_columns`)."""
+
+    lane: Lane
+    schema: bytes
+    """The encoded schema (`Schema.encoded`)."""
+    rows: int
+    time_first: int
+    time_last: int
+    body: bytes
+
+
+class Transmit(NamedTuple):
+    """A message for the link, and where it goes."""
+
+    channel: Literal["data", "event", "control"]
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SenderLimits:
+    """How much may be in flight, and how patient the sender is.
+
+    Attributes:
+        window_frames: records of the data lane in flight, at most (MQTT: the Receive Maximum less 4; the event lane
+            has 4 beside it).
+        window_bytes: their bytes, at most.
+        timeout_min_s: retransmission timer (RFC 6298), lower bound.
+        timeout_max_s: upper bound.
+        status_interval_s: how often STATUS is repeated.
+    """
+
+    window_frames: int = 32
+    window_bytes: int = 512 * 1024
+    timeout_min_s: float = 2.0
+    timeout_max_s: float = 300.0
+    status_interval_s: float = 60.0
+
+
+@dataclass(slots=True)
+class SenderCounts:
+    """What a sender has done since it was made. Rows are readings rows.
+
+    `rows_lost` could not be spooled at all. `alarms` has the names "twin", "journal", "refused", "not_authentic".
+    """
+
+    rows_appended: int = 0
+    rows_dropped: int = 0
+    rows_corrupt: int = 0
+    rows_lost: int = 0
+    frames_appended: int = 0
+    frames_sent: int = 0
+    frames_acknowledged: int = 0
+    timeouts: int = 0
+    rewinds: int = 0
+    alarms: dict[str, int] = field(default_factory=dict)
+
+    def alarm(self, name: str) -> None:
+        """Count an alarm."""
+        self.alarms[name] = self.alarms.get(name, 0) + 1
+
+
+class _InFlight(NamedTuple):
+    first: int
+    last: int
+    size: int
+    sent_s: float
+    again: bool  # sent before: its round trip is not measured (Karn)
+
+
+@dataclass(slots=True)
+class _LaneSender:
+    """One lane. `next` is the number to be sent next in the sending epoch, `floor` the lowest still held."""
+
+    lane: Lane
+    epochs: list[Ancestor]
+    live: bytes | None = None  # the epoch opened since the start; all others are closed
+    floor: int = 1
+    next: int = 1
+    sent_max: int = 0
+    in_flight: deque[_InFlight] = field(default_factory=deque)
+    window: float = _WINDOW_START
+    credit: int = 1 << 30
+    deadline_s: float | None = None
+    rewound_s: float = float("-inf")
+    held_until_s: float | None = None
+    hold_s: float = 0.0
+    srtt_s: float | None = None
+    rttvar_s: float = 0.0
+    timeout_s: float = 0.0
+
+    @property
+    def sending(self) -> Ancestor | None:
+        """The oldest unreleased epoch: nothing else is sent."""
+        return next((epoch for epoch in self.epochs if not epoch.released), None)
+
+    @property
+    def drained(self) -> bool:
+        sending = self.sending
+        return sending is None or (sending is self.epochs[-1] and self.floor > sending.end)
+
+
+class Sender:
+    """One device's sender, both lanes. Not thread-safe: call it from one thread at a time.
+
+    Args:
+        spool: where records wait.
+        device: the device's id.
+        signer: the device's key.
+        verifier: trusts the cloud's key under the name "cloud".
+        rng: gives epoch ids and jitter (seeded in tests, `random.SystemRandom()` on devices).
+        limits: see `SenderLimits`.
+        clean: the last stop was in order (goes into OPEN).
+        journal: the pinned journal id; None pins the first that answers (read the attribute back to keep it).
+        lost: readings lost before the spool so far, by reason, over the device's life.
+
+    Attributes:
+        counts: see `SenderCounts`.
+        journal: the pinned journal id.
+        lost: as above, kept up by `append`.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        *,
+        device: str,
+        signer: Signer,
+        verifier: Verifier,
+        rng: random.Random,
+        limits: SenderLimits | None = None,
+        clean: bool = False,
+        journal: bytes | None = None,
+        lost: dict[str, int] | None = None,
+    ) -> None:
+        self.counts = SenderCounts()
+        self.journal = journal
+        self.lost = dict(lost or {})
+        self._spool = spool
+        self._device = device
+        self._signer = signer
+        self._verifier = verifier
+        self._rng = rng
+        self.limits = limits or SenderLimits()
+        self._clean = clean
+        self._connected = False
+        self._status_due_s: float | None = None
+        self._control: deque[bytes] = deque()
+        # Events first: `poll` walks the lanes in this order.
+        self._lanes = {lane: _LaneSender(lane, spool.epochs(lane)) for lane in (Lane.EVENT, Lane.DATA)}
+        for lane in self._lanes.values():
+            lane.timeout_s = self.limits.timeout_min_s
+            self._settle(lane)
+
+    # ------------------------------------------------------------ appending
+
+    def append(
+        self, batches: Sequence[Outgoing], checkpoint: bytes | None = None, lost: dict[str, int] | None = None
+    ) -> None:
+        """Make batches durable. Returns once they are synced.
+
+        A full spool drops its oldest rows into a GAP to make room; if even that is not enough, the batches are counted
+        as lost (reason "spool_full") and STATUS says so.
+
+        Args:
+            batches: in order; both lanes may be mixed.
+            checkpoint: opaque; found again after a restart together with exactly these batches.
+            lost: readings that never became a batch, by reason, to be added to `lost`.
+
+        Raises:
+            SpoolUnsafe: a sync failed.
+        """
+        for reason, count in (lost or {}).items():
+            self.lost[reason] = self.lost.get(reason, 0) + count
+        rows, schemas, ends = self._number(batches)
+        while True:
+            try:
+                self._spool.append(rows, schemas, checkpoint)
+                break
+            except SpoolFull:
+                if not self._make_room(sum(len(row.message or b"") for row in rows)):
+                    self._count_lost(batches)
+                    return
+        self.counts.rows_appended += sum(batch.rows for batch in batches)
+        self.counts.frames_appended += len(batches)
+        for lane, end in ends.items():
+            self._grown(self._lanes[lane], end)
+
+    def _number(self, batches: Sequence[Outgoing]) -> tuple[list[SpoolRow], list[bytes], dict[Lane, Ancestor]]:
+        """The batches as numbered, signed rows; and each lane's newest epoch as it will be after them."""
+        rows: list[SpoolRow] = []
+        ends: dict[Lane, Ancestor] = {}
+        schemas = list(dict.fromkeys(batch.schema for batch in batches))
+        for batch in batches:
+            epoch = ends.get(batch.lane) or self._live_epoch(self._lanes[batch.lane])
+            if epoch is None:
+                opened, epoch = self._open(self._lanes[batch.lane])
+                rows.append(opened)
+            record = Data(
+                device=self._device,
+                lane=batch.lane,
+                epoch=epoch.epoch,
+                number=epoch.end + 1,
+                rows_before=epoch.rows_end,
+                rows=batch.rows,
+                schema=SchemaMessage(self._device, batch.schema).hash,
+                stored=batch.rows,
+                time_first=batch.time_first,
+                time_last=batch.time_last,
+                body=batch.body,
+            )
+            message = seal_record(record, self._signer)
+            rows.append(
+                SpoolRow(batch.lane, epoch.epoch, record.number, record.number, batch.rows, record.rows_after, message)
+            )
+            ends[batch.lane] = replace(epoch, end=record.number, rows_end=record.rows_after)
+        return rows, schemas, ends
+
+    def _live_epoch(self, lane: _LaneSender) -> Ancestor | None:
+        """The epoch this start has opened in the lane, if it has: a restart never goes on with an older one."""
+        return lane.epochs[-1] if lane.live is not None else None
+
+    def _open(self, lane: _LaneSender) -> tuple[SpoolRow, Ancestor]:
+        before = lane.epochs[-1].rows_end if lane.epochs else 0
+        epoch = Ancestor(self._rng.randbytes(EPOCH_SIZE), 1, before, before)
+        record = Open(
+            device=self._device,
+            lane=lane.lane,
+            epoch=epoch.epoch,
+            rows_before=before,
+            ancestors=tuple(lane.epochs[-_ANCESTORS_IN_OPEN:]),
+            clean=self._clean,
+        )
+        message = seal_record(record, self._signer)
+        return SpoolRow(lane.lane, epoch.epoch, 1, 1, 0, before, message), epoch
+
+    def _grown(self, lane: _LaneSender, newest: Ancestor) -> None:
+        if lane.live == newest.epoch:
+            lane.epochs[-1] = newest
+            return
+        lane.live = newest.epoch
+        if not lane.drained:
+            lane.epochs = self._spool.epochs(lane.lane)
+            return
+        if lane.sending is not None:  # drained, and from now on closed: released
+            self._spool.delete(lane.lane, lane.sending.epoch, lane.sending.end)
+        lane.epochs = self._spool.epochs(lane.lane)
+        self._settle(lane)
+
+    def _count_lost(self, batches: Sequence[Outgoing]) -> None:
+        rows = sum(batch.rows for batch in batches)
+        self.counts.rows_lost += rows
+        self.lost["spool_full"] = self.lost.get("spool_full", 0) + rows
+
+    def _make_room(self, needed: int) -> bool:
+        """Merge the oldest rows of one epoch into a GAP, data before events. False: there is nothing left to drop."""
+        for lane in (self._lanes[Lane.DATA], self._lanes[Lane.EVENT]):
+            for epoch in lane.epochs:
+                if not epoch.released and self._drop_oldest(lane, epoch, max(needed, _DROP_BYTES_MIN)):
+                    return True
+        return False
+
+    def _drop_oldest(self, lane: _LaneSender, epoch: Ancestor, size: int) -> bool:
+        merged: list[SpoolRow] = []
+        for row in self._spool.rows(lane.lane, epoch.epoch, 0, _DROP_ROWS):
+            if merged and (row.first != merged[-1].last + 1 or size <= 0):
+                break
+            merged.append(row)
+            size -= len(row.message or b"") if _is_data(row) else 0
+        fresh = [row for row in merged if _is_data(row)]
+        if not fresh:
+            return False
+        self.counts.rows_dropped += sum(row.rows for row in fresh)
+        self._put_gap(lane, epoch, merged, "dropped")
+        return True
+
+    def _put_gap(self, lane: _LaneSender, epoch: Ancestor, rows: Sequence[SpoolRow], reason: str) -> None:
+        """A GAP in the place of neighbouring rows. It occupies their numbers."""
+        times = [span for row in rows if (span := _times(row)) is not None]
+        self._put(
+            lane,
+            rows,
+            Gap(
+                device=self._device,
+                lane=lane.lane,
+                epoch=epoch.epoch,
+                first=rows[0].first,
+                last=rows[-1].last,
+                rows_start=epoch.rows_start,
+                rows_after=rows[-1].rows_after,
+                reason=reason,
+                time_first=min((first for first, _ in times), default=0),
+                time_last=max((last for _, last in times), default=0),
+            ),
+            sum(row.rows for row in rows),
+        )
+
+    def _put(self, lane: _LaneSender, rows: Sequence[SpoolRow], gap: Gap, count: int) -> None:
+        message = seal_record(gap, self._signer)
+        by = SpoolRow(lane.lane, gap.epoch, gap.first, gap.last, count, gap.rows_after, message)
+        self._spool.replace(rows, by)
+        sending = lane.sending
+        if sending is not None and sending.epoch == gap.epoch:
+            lane.floor = min(lane.floor, gap.first)
+            if lane.next > gap.first:
+                self._rewind(lane, gap.first)
+
+    # ------------------------------------------------------------ the link
+
+    def connected(self, now_s: float) -> None:
+        """The link is up: say STATUS, send from the floor."""
+        self._connected = True
+        self._status_due_s = now_s
+        for lane in self._lanes.values():
+            self._rewind(lane, lane.floor)
+            lane.held_until_s, lane.hold_s = None, 0.0
+            lane.rewound_s = now_s
+
+    def disconnected(self) -> None:
+        """The link is down: nothing is in flight any more."""
+        self._connected = False
+        self._control.clear()
+        for lane in self._lanes.values():
+            self._rewind(lane, lane.floor)
+
+    def confirmed(self, now_s: float) -> None:
+        """The link has handed a message over (PUBACK, CoAP answer or its failure): the timer may start."""
+        for lane in self._lanes.values():
+            if lane.in_flight:
+                start = now_s + lane.timeout_s
+                lane.deadline_s = start if lane.deadline_s is None else min(lane.deadline_s, start)
+
+    def poll(self, now_s: float) -> list[Transmit]:
+        """What to hand to the link now. Empty while disconnected, held, or the window is full."""
+        if not self._connected:
+            return []
+        if self._status_is_due(now_s):
+            self._status_due_s = now_s + self.limits.status_interval_s
+            self._control.extend(self._status(lane) for lane in self._lanes.values() if lane.epochs)
+        out = [Transmit("control", message) for message in self._control]
+        self._control.clear()
+        for lane in self._lanes.values():
+            if lane.deadline_s is not None and now_s >= lane.deadline_s:
+                self._timed_out(lane)
+            out.extend(Transmit(_CHANNELS[lane.lane], message) for message in self._fill(lane, now_s))
+        return out
+
+    def wake_at(self) -> float | None:
+        """When `poll` wants to be called again even if nothing happens (monotonic seconds); None: no need."""
+        if not self._connected:
+            return None
+        times = [self._status_due_s]
+        for lane in self._lanes.values():
+            times += [lane.deadline_s, lane.held_until_s]
+        return min((time for time in times if time is not None), default=None)
+
+    @property
+    def drained(self) -> bool:
+        """Everything ever appended is acknowledged."""
+        return all(lane.drained for lane in self._lanes.values())
+
+    def _status_is_due(self, now_s: float) -> bool:
+        return self._status_due_s is not None and now_s >= self._status_due_s
+
+    def _status(self, lane: _LaneSender) -> bytes:
+        epochs = tuple(lane.epochs[:EPOCHS_REPORTED_MAX])
+        lost = dict(list(self.lost.items())[:32]) if lane.lane is Lane.DATA else {}
+        return Status(self._device, lane.lane, epochs, lost).seal(self._signer)
+
+    # ------------------------------------------------------------ sending
+
+    def _fill(self, lane: _LaneSender, now_s: float) -> list[bytes]:
+        """The next records of the window. While held, one record at each probe time."""
+        room = self._room(lane, now_s)
+        epoch = lane.sending
+        out: list[bytes] = []
+        while room > 0 and epoch is not None and lane.next <= epoch.end:
+            for row in self._whole_rows(lane, epoch, min(room, _ROWS_AT_ONCE)):
+                if row.message is None or not self._fits(lane, row):
+                    return out
+                out.append(row.message)
+                again = row.last <= lane.sent_max
+                lane.in_flight.append(_InFlight(row.first, row.last, len(row.message), now_s, again))
+                lane.next, lane.sent_max = row.last + 1, max(lane.sent_max, row.last)
+                self.counts.frames_sent += 1
+                if lane.deadline_s is None:  # a link that never confirms is not waited for without end
+                    lane.deadline_s = now_s + max(self.limits.timeout_max_s, lane.timeout_s)
+                room -= 1
+        return out
+
+    def _room(self, lane: _LaneSender, now_s: float) -> int:
+        if lane.held_until_s is not None:
+            if now_s < lane.held_until_s:
+                return 0
+            self._hold(lane, now_s)
+            self._rewind(lane, lane.floor)
+            return 1
+        limit = _EVENT_WINDOW if lane.lane is Lane.EVENT else self.limits.window_frames
+        return min(int(lane.window), limit, lane.credit) - len(lane.in_flight)
+
+    def _fits(self, lane: _LaneSender, row: SpoolRow) -> bool:
+        size = sum(item.size for item in lane.in_flight) + len(row.message or b"")
+        return not lane.in_flight or size <= self.limits.window_bytes
+
+    def _whole_rows(self, lane: _LaneSender, epoch: Ancestor, frames: int) -> list[SpoolRow]:
+        """Rows from `next`, as they may be sent: what is corrupt or missing in the spool has become a GAP."""
+        rows = self._spool.rows(lane.lane, epoch.epoch, lane.next, frames)
+        good: list[SpoolRow] = []
+        expected = lane.next
+        for row in rows:
+            if row.first > expected:  # the spool has lost rows without a trace
+                self._put_before(lane, epoch, expected, row, "corrupt")
+                break
+            if row.message is None:
+                self._corrupt(lane, epoch, row)
+                break
+            good.append(row)
+            expected = row.last + 1
+        else:
+            if len(rows) < frames and expected <= epoch.end:
+                self._put_before(lane, epoch, expected, None, "corrupt")
+        return good or self._spool.rows(lane.lane, epoch.epoch, lane.next, 1)
+
+    def _corrupt(self, lane: _LaneSender, epoch: Ancestor, row: SpoolRow) -> None:
+        """Bit rot: the row becomes a GAP, so that those behind it go on and the ledger knows."""
+        self.counts.rows_corrupt += row.rows
+        self._put_gap(lane, epoch, [row], "corrupt")
+
+    def _put_before(self, lane: _LaneSender, epoch: Ancestor, first: int, row: SpoolRow | None, reason: str) -> None:
+        """A GAP from `first` up to a row, or to the end of the epoch where there is none.
+
+        How many rows a GAP stands for is only known as a difference, so one that follows is made part of the new one.
+        """
+        replaced: list[SpoolRow] = []
+        if row is None:
+            last, rows_after = epoch.end, epoch.rows_end
+        elif row.message is not None and peek_kind(row.message) is not Kind.GAP:
+            last, rows_after = row.first - 1, row.rows_after - row.rows
+        else:
+            replaced, last, rows_after = [row], row.last, row.rows_after
+        gap = Gap(self._device, lane.lane, epoch.epoch, first, last, epoch.rows_start, rows_after, reason)
+        self._put(lane, replaced, gap, sum(item.rows for item in replaced))
+
+    def _rewind(self, lane: _LaneSender, to: int) -> None:
+        lane.next = to
+        while lane.in_flight and lane.in_flight[-1].last >= to:
+            lane.in_flight.pop()
+        if not lane.in_flight:
+            lane.deadline_s = None
+
+    def _timed_out(self, lane: _LaneSender) -> None:
+        self.counts.timeouts += 1
+        self._rewind(lane, lane.floor)
+        lane.window = 1
+        doubled = 2 * lane.timeout_s * self._rng.uniform(0.9, 1.1)
+        lane.timeout_s = min(max(doubled, self.limits.timeout_min_s), self.limits.timeout_max_s)
+
+    # ------------------------------------------------------------ acknowledgements
+
+    def received(self, message: bytes, now_s: float) -> None:
+        """A message from the cloud. One that is not authentic or not an ACK is counted and ignored.
+
+        Raises:
+            SpoolUnsafe: a sync failed.
+        """
+        try:
+            ack = read_ack(open_envelope(message, "cloud", self._verifier))
+        except NeverRetry:
+            self.counts.alarm("not_authentic")
+            return
+        if ack.device != self._device:
+            self.counts.alarm("not_authentic")
+            return
+        if self.journal is None:
+            self.journal = ack.journal
+        if ack.journal != self.journal:  # another cloud: it cannot speak for what this one holds
+            self.counts.alarm("journal")
+            self._hold(self._lanes[ack.lane], now_s)
+            return
+        self._acknowledged(self._lanes[ack.lane], ack, now_s)
+
+    def _acknowledged(self, lane: _LaneSender, ack: Ack, now_s: float) -> None:
+        epoch = lane.sending
+        if epoch is None or ack.epoch != epoch.epoch:
+            return
+        self._obey(lane, ack, now_s)
+        last = self._within_end(lane, epoch, ack.last)
+        if last is None:
+            return
+        if last >= lane.floor:
+            self._progress(lane, epoch, last, now_s)
+        elif last < lane.floor - 1:
+            self._forgotten(lane, epoch, last)
+        elif ack.code is AckCode.OK and self._may_rewind(lane, now_s):
+            self.counts.rewinds += 1
+            lane.rewound_s = now_s
+            self._rewind(lane, lane.floor)
+        if ack.code is AckCode.NEED_SCHEMA:
+            self._supply_schema(lane, ack.need, now_s)
+
+    def _obey(self, lane: _LaneSender, ack: Ack, now_s: float) -> None:
+        """Hold, or stop holding, as the acknowledgement says."""
+        lane.credit = ack.credit if ack.credit > 0 else lane.credit
+        if ack.code is AckCode.REFUSED:
+            self.counts.alarm("refused")
+        if ack.code in (AckCode.BUSY, AckCode.REFUSED, AckCode.NOT_OWNER) or ack.credit == 0:
+            if lane.held_until_s is None:
+                self._hold(lane, now_s)
+        else:
+            lane.held_until_s, lane.hold_s = None, 0.0
+
+    def _hold(self, lane: _LaneSender, now_s: float) -> None:
+        lane.hold_s = min(max(2 * lane.hold_s, self.limits.timeout_min_s), self.limits.timeout_max_s)
+        lane.held_until_s = now_s + lane.hold_s * self._rng.uniform(0.9, 1.1)
+        self._rewind(lane, lane.floor)
+
+    def _within_end(self, lane: _LaneSender, epoch: Ancestor, last: int) -> int | None:
+        """An ACK beyond the end: a closed epoch was longer before this card was restored, so our end is enough."""
+        if last <= epoch.end:
+            return last
+        if epoch.epoch != lane.live:
+            return epoch.end
+        self.counts.alarm("twin")
+        return None
+
+    def _progress(self, lane: _LaneSender, epoch: Ancestor, last: int, now_s: float) -> None:
+        self.counts.frames_acknowledged += last - lane.floor + 1
+        self._spool.delete(lane.lane, epoch.epoch, last)
+        self._trim(lane, epoch, last)
+        lane.floor = last + 1
+        lane.next = max(lane.next, lane.floor)
+        while lane.in_flight and lane.in_flight[0].last <= last:
+            item = lane.in_flight.popleft()
+            lane.window = min(lane.window + 1, float(self.limits.window_frames))
+            if not item.again:
+                self._measure(lane, now_s - item.sent_s)
+        lane.deadline_s = now_s + lane.timeout_s if lane.in_flight else None
+        if lane.floor > epoch.end and epoch is not lane.epochs[-1]:
+            lane.epochs = self._spool.epochs(lane.lane)
+            self._settle(lane)
+
+    def _trim(self, lane: _LaneSender, epoch: Ancestor, last: int) -> None:
+        """A GAP that straddles the acknowledged number keeps only what lies beyond it."""
+        for row in self._spool.rows(lane.lane, epoch.epoch, last, 1):
+            if row.first <= last < row.last and row.message is not None:
+                gap = read_record(reread_envelope(row.message))
+                if isinstance(gap, Gap):
+                    lane.floor = last + 1
+                    self._put(lane, [row], replace(gap, first=last + 1), row.rows)
+
+    def _measure(self, lane: _LaneSender, rtt_s: float) -> None:
+        """RFC 6298, section 2."""
+        if lane.srtt_s is None:
+            lane.srtt_s, lane.rttvar_s = rtt_s, rtt_s / 2
+        else:
+            lane.rttvar_s += (abs(lane.srtt_s - rtt_s) - lane.rttvar_s) / 4
+            lane.srtt_s += (rtt_s - lane.srtt_s) / 8
+        wanted = lane.srtt_s + 4 * lane.rttvar_s
+        lane.timeout_s = min(max(wanted, self.limits.timeout_min_s), self.limits.timeout_max_s)
+
+    def _forgotten(self, lane: _LaneSender, epoch: Ancestor, last: int) -> None:
+        """The cloud knows less than it had acknowledged (it was restored), and the rows are gone: it must be told."""
+        held = self._spool.rows(lane.lane, epoch.epoch, lane.floor, 1)
+        self._put_before(lane, epoch, last + 1, held[0] if held else None, "forgotten")
+
+    def _may_rewind(self, lane: _LaneSender, now_s: float) -> bool:
+        """At most once a round trip, and only when the oldest record in flight has had one."""
+        if not lane.in_flight:
+            return False
+        round_trip = lane.srtt_s if lane.srtt_s is not None else self.limits.timeout_min_s
+        return now_s - max(lane.rewound_s, lane.in_flight[0].sent_s) >= round_trip
+
+    def _supply_schema(self, lane: _LaneSender, schema_hash: bytes, now_s: float) -> None:
+        encoded = self._spool.schema(schema_hash)
+        if encoded is None:
+            self._schema_lost(lane, schema_hash)
+        elif now_s - lane.rewound_s >= (lane.srtt_s or 0.0):
+            lane.rewound_s = now_s
+            self._control.append(SchemaMessage(self._device, encoded).seal(self._signer))
+            self._rewind(lane, lane.floor)
+
+    def _schema_lost(self, lane: _LaneSender, schema_hash: bytes) -> None:
+        """Frames whose schema the spool has lost can never be understood: they become a GAP."""
+        epoch = lane.sending
+        run: list[SpoolRow] = []
+        if epoch is None:
+            return
+        for row in self._spool.rows(lane.lane, epoch.epoch, lane.floor, _DROP_ROWS):
+            needs = row.message is not None and _schema_of(row.message) == schema_hash
+            if needs and (not run or row.first == run[-1].last + 1):
+                run.append(row)
+            elif run:
+                break
+        if run:
+            self._put_gap(lane, epoch, run, "schema_lost")
+
+    # ------------------------------------------------------------ epochs
+
+    def _settle(self, lane: _LaneSender) -> None:
+        """Stand at the floor of the sending epoch."""
+        epoch = lane.sending
+        lane.in_flight.clear()
+        lane.deadline_s = None
+        lane.sent_max = 0
+        lane.floor = 1
+        if epoch is not None:
+            held = self._spool.rows(lane.lane, epoch.epoch, 0, 1)
+            lane.floor = held[0].first if held else epoch.end + 1
+            if not held and epoch is not lane.epochs[-1]:  # drained before, but not yet released
+                self._spool.delete(lane.lane, epoch.epoch, epoch.end)
+                lane.epochs = self._spool.epochs(lane.lane)
+                self._settle(lane)
+                return
+        lane.next = lane.floor
+
+
+def _is_data(row: SpoolRow) -> bool:
+    return row.message is None or peek_kind(row.message) is Kind.DATA
+
+
+def _schema_of(message: bytes) -> bytes | None:
+    if peek_kind(message) is not Kind.DATA:
+        return None
+    record = read_record(reread_envelope(message))
+    return record.schema if isinstance(record, Data) else None
+
+
+def _times(row: SpoolRow) -> tuple[int, int] | None:
+    if row.message is None or peek_kind(row.message) is Kind.OPEN:
+        return None
+    record = read_record(reread_envelope(row.message))
+    return None if isinstance(record, Open) or record.time_first == 0 else (record.time_first, record.time_last)
