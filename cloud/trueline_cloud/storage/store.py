@@ -152,6 +152,10 @@ class Reader(Protocol):
         """The newest schema of each stream of a device, by name."""
         ...
 
+    def span(self, device: str, stream: str) -> tuple[int, int] | None:
+        """Time of a stream's first and last stored reading, ns since 1970; None where it has none. Cheap."""
+        ...
+
     def ledger(self, device: str | None = None) -> list[LaneLedger]:
         """The lanes of one device, or of all, by device and lane."""
         ...
