@@ -6,6 +6,7 @@ real one, on disk, is the agent's; one conformance suite holds both to the port.
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -96,12 +97,13 @@ class MemorySpool:
         held.waiting = [row for row in held.waiting if row.last > last]
 
     def replace(self, rows: Sequence[SpoolRow], by: SpoolRow) -> None:
-        """Put one record (a GAP) in the place of neighbouring rows of one epoch."""
-        waiting = self._lanes[by.lane][by.epoch].waiting
+        """Put one record (a GAP) in the place of neighbouring rows of one epoch, or where no row is, in its place."""
+        held = self._lanes[by.lane][by.epoch]
         gone = {row.first for row in rows}
-        place = next(index for index, row in enumerate(waiting) if row.first in gone)
-        self.size_bytes += len(by.message or b"") - sum(len(r.message or b"") for r in waiting if r.first in gone)
-        waiting[place : place + len(rows)] = [by]
+        self.size_bytes += len(by.message or b"") - sum(len(r.message or b"") for r in held.waiting if r.first in gone)
+        kept = [row for row in held.waiting if row.first not in gone]
+        place = bisect.bisect_left(kept, by.first, key=lambda row: row.first)
+        held.waiting = [*kept[:place], by, *kept[place:]]
 
     def schema(self, schema_hash: bytes) -> bytes | None:
         """An encoded schema; None where it is unknown."""
