@@ -6,8 +6,9 @@ channel its stream does not have) is checked here. Relative paths are relative t
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 
@@ -15,9 +16,31 @@ from trueline_edge.publish.config import LinkConfig
 from trueline_edge.sources import ChannelConfig, SourceConfig
 from trueline_edge.spool.config import SpoolConfig
 from trueline_edge.stages import StageChoice
-from trueline_wire.readings import Channel, Schema
+from trueline_wire.columns import VALUES_MAX
+from trueline_wire.frame import ROWS_MAX
+from trueline_wire.readings import CHANNELS_MAX, Channel, Schema
+from trueline_wire.settings import Objection, OpenPort, load_toml
+from trueline_wire.topics import DEVICE_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["AgentConfig", "CloudConfig", "FrameConfig", "MetricsConfig", "StreamConfig", "load_config"]
+
+_PUBLIC_KEY_SIZE: Final = 32
+_INTERVAL_MAX_S: Final = 3600.0
+_NAME_MAX: Final = 256
+_SOURCE_KEYS: Final = ("column", "topic", "field", "signal")
+"""Channel keys that mean something to one kind of source alone."""
+
+
+DeviceId = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=f"^{DEVICE_ID.pattern}$",
+        extra={"hint": "1 to 64 of A-Z a-z 0-9 . _ - : the id becomes a topic, a path and a file name"},
+    ),
+]
 
 
 class CloudConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,6 +51,13 @@ class CloudConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """
 
     public_key: bytes
+
+    def __post_init__(self) -> None:
+        if len(self.public_key) != _PUBLIC_KEY_SIZE:
+            raise ValueError(
+                f"public_key has {len(self.public_key)} bytes, not {_PUBLIC_KEY_SIZE}: "
+                "copy what `trueline-cloud key` prints"
+            )
 
 
 class FrameConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,6 +71,12 @@ class FrameConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     rows_max: int = 600
     interval_s: float = 10.0
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.rows_max <= ROWS_MAX:
+            raise ValueError(f"rows_max {self.rows_max} must be between 1 and {ROWS_MAX}")
+        if not 0.0 < self.interval_s <= _INTERVAL_MAX_S:
+            raise ValueError(f"interval_s {self.interval_s} must be above 0 and at most {_INTERVAL_MAX_S:.0f}")
+
 
 class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Prometheus text on http://host:port/metrics.
@@ -51,7 +87,7 @@ class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """
 
     host: str = "127.0.0.1"
-    port: int = 9464
+    port: OpenPort = 9464
 
 
 class StreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,6 +106,29 @@ class StreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     lane: Literal["data", "event"] = "data"
     channels: tuple[ChannelConfig, ...] = msgspec.field(name="channel")
     stages: tuple[StageChoice, ...] = msgspec.field(name="stage", default=())
+
+    def objections(self) -> Iterator[Objection]:
+        """What does not fit together in this stream."""
+        if not 0 < len(self.name) <= _NAME_MAX:
+            yield Objection(("name",), f"1 to {_NAME_MAX} characters are wanted")
+        names = [channel.name for channel in self.channels]
+        if not 0 < len(names) <= CHANNELS_MAX:
+            yield Objection(("channel",), f"{len(names)} channels: 1 to {CHANNELS_MAX} are wanted")
+        for position, name in _twice(names):
+            yield Objection(("channel", position, "name"), f"{name!r} names two channels of stream {self.name!r}")
+        for position, channel in enumerate(self.channels):
+            for key in _SOURCE_KEYS:
+                if getattr(channel, key) and key not in self.source.channel_keys:
+                    yield Objection(
+                        ("channel", position, key), "the source of this stream does not use it", "leave it out"
+                    )
+        for position, stage in enumerate(self.stages):
+            for unknown in [name for name in stage.channels or () if name not in names]:
+                close = difflib.get_close_matches(unknown, names, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"channels here: {', '.join(names)}"
+                yield Objection(
+                    ("stage", position, "channels"), f"stream {self.name!r} has no channel {unknown!r}", hint
+                )
 
     def schema(self, device: str) -> Schema:
         """What the columns of this stream mean on this device."""
@@ -96,7 +155,7 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         metrics: no metrics are served where left out.
     """
 
-    device: str
+    device: DeviceId
     state: Path
     cloud: CloudConfig
     links: tuple[LinkConfig, ...] = msgspec.field(name="link")
@@ -105,6 +164,23 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     frame: FrameConfig = FrameConfig()
     metrics: MetricsConfig | None = None
 
+    def __post_init__(self) -> None:
+        if not DEVICE_ID.fullmatch(self.device):  # the pattern above lets a line end through
+            raise ValueError(f"device {self.device!r} is not a device id")
+
+    def objections(self) -> Iterator[Objection]:
+        """What no single room can see."""
+        if not self.links:
+            yield Objection(("link",), "no link", "add a table [[link]]")
+        if not self.streams:
+            yield Objection(("stream",), "no stream", "add a table [[stream]]")
+        for position, name in _twice([stream.name for stream in self.streams]):
+            yield Objection(("stream", position, "name"), f"{name!r} names two streams")
+        for position, stream in enumerate(self.streams):
+            if self.frame.rows_max * len(stream.channels) > VALUES_MAX:
+                hint = f"rows_max of at most {VALUES_MAX // len(stream.channels)}"
+                yield Objection(("stream", position), f"a frame holds {VALUES_MAX} values at most", hint)
+
 
 def load_config(path: Path) -> AgentConfig:
     """Read a configuration.
@@ -112,4 +188,11 @@ def load_config(path: Path) -> AgentConfig:
     Raises:
         ConfigError: lists every mistake with key path, line and hint.
     """
-    raise NotImplementedError(path)
+    return load_toml(path, AgentConfig)
+
+
+def _twice(names: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Positions at which a name stands that has been used before."""
+    for position, name in enumerate(names):
+        if name in names[:position]:
+            yield position, name

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import msgspec
 
+from trueline_wire.settings import Port
+
 __all__ = ["CoapLinkConfig", "LinkConfig", "MqttLinkConfig", "TlsConfig"]
 
-_PORT_MAX = 65535
+_KEEPALIVE_MAX_S = 65535
 
 
 class TlsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,16 +46,16 @@ class MqttLinkConfig(
     """
 
     host: str
-    port: int = 1883
+    port: Port = 1883
     username: str | None = None
     password_file: Path | None = None
     keepalive_s: int = 30
     tls: TlsConfig | None = None
 
     def __post_init__(self) -> None:
-        _check_address(self.host, self.port)
-        if not 1 <= self.keepalive_s <= _PORT_MAX:
-            raise ValueError(f"keepalive_s {self.keepalive_s} must be between 1 and {_PORT_MAX}")
+        _check_host(self.host)
+        if not 1 <= self.keepalive_s <= _KEEPALIVE_MAX_S:
+            raise ValueError(f"keepalive_s {self.keepalive_s} must be between 1 and {_KEEPALIVE_MAX_S}")
         if self.password_file is not None and self.username is None:
             raise ValueError("password_file without username")
 
@@ -69,17 +71,15 @@ class CoapLinkConfig(
     """
 
     host: str
-    port: int = 5683
+    port: Port = 5683
 
     def __post_init__(self) -> None:
-        _check_address(self.host, self.port)
+        _check_host(self.host)
 
 
 LinkConfig = MqttLinkConfig | CoapLinkConfig
 
 
-def _check_address(host: str, port: int) -> None:
+def _check_host(host: str) -> None:
     if not host:
         raise ValueError("host must not be empty")
-    if not 1 <= port <= _PORT_MAX:
-        raise ValueError(f"port {port} must be between 1 and {_PORT_MAX}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
@@ -47,6 +47,8 @@ class MqttSourceConfig(
     time_format: str = "iso"
     zone: str = "UTC"
     queue_max: int = 10_000
+
+    channel_keys: ClassVar = ("topic", "field")
 
     def open(
         self, schema: Schema, channels: Sequence[ChannelConfig], *, rows_max: int, clock: Clock = SYSTEM_CLOCK

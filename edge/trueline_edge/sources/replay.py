@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import msgspec
 
@@ -53,6 +53,8 @@ class ReplayConfig(
     skip_lines: int = 0
     header: bool = True
     speed: Literal["realtime", "flat_out"] | float = "realtime"
+
+    channel_keys: ClassVar = ("column",)
 
     def open(
         self, schema: Schema, channels: Sequence[ChannelConfig], *, rows_max: int, clock: Clock = SYSTEM_CLOCK

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
@@ -36,6 +36,8 @@ class SimulatedConfig(
     rows: int | None = None
     start_ns: int | None = None
     flat_out: bool = False
+
+    channel_keys: ClassVar = ("signal",)
 
     def open(
         self, schema: Schema, channels: Sequence[ChannelConfig], *, rows_max: int, clock: Clock = SYSTEM_CLOCK
