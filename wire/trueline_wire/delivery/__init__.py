@@ -22,7 +22,8 @@ from trueline_wire.delivery.ports import (
     StoreFull,
 )
 from trueline_wire.delivery.receiver import Receiver, ReceiverCounts, Reply
-from trueline_wire.delivery.sender import Outgoing, Sender, SenderCounts, SenderLimits, Transmit
+from trueline_wire.delivery.sender import Outgoing, Sender, SenderCounts, Transmit
+from trueline_wire.delivery.window import SenderLimits
 
 __all__ = [
     "Conflict",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from trueline_wire.control import Ack, AckCode, SchemaMessage, Status, read_ack
 from trueline_wire.delivery.ports import Spool, SpoolFull, SpoolRow
+from trueline_wire.delivery.window import LaneWindow, SenderLimits
 from trueline_wire.envelope import Kind, Lane, open_envelope, peek_kind, reread_envelope
 from trueline_wire.errors import NeverRetry
 from trueline_wire.frame import (
@@ -31,11 +32,10 @@ if TYPE_CHECKING:
 
     from trueline_wire.keys import Signer, Verifier
 
-__all__ = ["Outgoing", "Sender", "SenderCounts", "SenderLimits", "Transmit"]
+__all__ = ["Outgoing", "Sender", "SenderCounts", "Transmit"]
 
 _ANCESTORS_IN_OPEN: Final = 64
 _EVENT_WINDOW: Final = 4  # frames of the event lane in flight, beside the window of the data lane
-_WINDOW_START: Final = 8
 _ROWS_AT_ONCE: Final = 16  # rows read from the spool in one go to be sent
 _DROP_ROWS: Final = 64  # rows looked at in one go when room has to be made
 _DROP_BYTES_MIN: Final = 64 * 1024  # room made in one go, so that a full spool does not drop at each append
@@ -61,26 +61,6 @@ class Transmit(NamedTuple):
     message: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SenderLimits:
-    """How much may be in flight, and how patient the sender is.
-
-    Attributes:
-        window_frames: records of the data lane in flight, at most (MQTT: the Receive Maximum less 4; the event lane
-            has 4 beside it).
-        window_bytes: their bytes, at most.
-        timeout_min_s: retransmission timer (RFC 6298), lower bound.
-        timeout_max_s: upper bound.
-        status_interval_s: how often STATUS is repeated.
-    """
-
-    window_frames: int = 32
-    window_bytes: int = 512 * 1024
-    timeout_min_s: float = 2.0
-    timeout_max_s: float = 300.0
-    status_interval_s: float = 60.0
-
-
 @dataclass(slots=True)
 class SenderCounts:
     """What a sender has done since it was made. Rows are readings rows.
@@ -102,46 +82,6 @@ class SenderCounts:
     def alarm(self, name: str) -> None:
         """Count an alarm."""
         self.alarms[name] = self.alarms.get(name, 0) + 1
-
-
-class _InFlight(NamedTuple):
-    first: int
-    last: int
-    size: int
-    sent_s: float
-    again: bool  # sent before: its round trip is not measured (Karn)
-
-
-@dataclass(slots=True)
-class _LaneSender:
-    """One lane. `next` is the number to be sent next in the sending epoch, `floor` the lowest still held."""
-
-    lane: Lane
-    epochs: list[Ancestor]
-    live: bytes | None = None  # the epoch opened since the start; all others are closed
-    floor: int = 1
-    next: int = 1
-    sent_max: int = 0
-    in_flight: deque[_InFlight] = field(default_factory=deque)
-    window: float = _WINDOW_START
-    credit: int = 1 << 30
-    deadline_s: float | None = None
-    rewound_s: float = float("-inf")
-    held_until_s: float | None = None
-    hold_s: float = 0.0
-    srtt_s: float | None = None
-    rttvar_s: float = 0.0
-    timeout_s: float = 0.0
-
-    @property
-    def sending(self) -> Ancestor | None:
-        """The oldest unreleased epoch: nothing else is sent."""
-        return next((epoch for epoch in self.epochs if not epoch.released), None)
-
-    @property
-    def drained(self) -> bool:
-        sending = self.sending
-        return sending is None or (sending is self.epochs[-1] and self.floor > sending.end)
 
 
 class Sender:
@@ -185,16 +125,26 @@ class Sender:
         self._signer = signer
         self._verifier = verifier
         self._rng = rng
-        self.limits = limits or SenderLimits()
+        self._limits = limits or SenderLimits()
         self._clean = clean
         self._connected = False
         self._status_due_s: float | None = None
         self._control: deque[bytes] = deque()
         # Events first: `poll` walks the lanes in this order.
-        self._lanes = {lane: _LaneSender(lane, spool.epochs(lane)) for lane in (Lane.EVENT, Lane.DATA)}
+        self._lanes = {lane: LaneWindow(lane, spool.epochs(lane), self._limits) for lane in (Lane.EVENT, Lane.DATA)}
         for lane in self._lanes.values():
-            lane.timeout_s = self.limits.timeout_min_s
             self._settle(lane)
+
+    @property
+    def limits(self) -> SenderLimits:
+        """What bounds it now. A link that grants less (a Receive Maximum) sets it anew."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: SenderLimits) -> None:
+        self._limits = limits
+        for lane in self._lanes.values():
+            lane.limits = limits
 
     # ------------------------------------------------------------ appending
 
@@ -260,11 +210,11 @@ class Sender:
             ends[batch.lane] = replace(epoch, end=record.number, rows_end=record.rows_after)
         return rows, schemas, ends
 
-    def _live_epoch(self, lane: _LaneSender) -> Ancestor | None:
+    def _live_epoch(self, lane: LaneWindow) -> Ancestor | None:
         """The epoch this start has opened in the lane, if it has: a restart never goes on with an older one."""
         return lane.epochs[-1] if lane.live is not None else None
 
-    def _open(self, lane: _LaneSender) -> tuple[SpoolRow, Ancestor]:
+    def _open(self, lane: LaneWindow) -> tuple[SpoolRow, Ancestor]:
         before = lane.epochs[-1].rows_end if lane.epochs else 0
         epoch = Ancestor(self._rng.randbytes(EPOCH_SIZE), 1, before, before)
         record = Open(
@@ -278,7 +228,7 @@ class Sender:
         message = seal_record(record, self._signer)
         return SpoolRow(lane.lane, epoch.epoch, 1, 1, 0, before, message), epoch
 
-    def _grown(self, lane: _LaneSender, newest: Ancestor) -> None:
+    def _grown(self, lane: LaneWindow, newest: Ancestor) -> None:
         if lane.live == newest.epoch:
             lane.epochs[-1] = newest
             return
@@ -304,7 +254,7 @@ class Sender:
                     return True
         return False
 
-    def _drop_oldest(self, lane: _LaneSender, epoch: Ancestor, size: int) -> bool:
+    def _drop_oldest(self, lane: LaneWindow, epoch: Ancestor, size: int) -> bool:
         merged: list[SpoolRow] = []
         for row in self._spool.rows(lane.lane, epoch.epoch, 0, _DROP_ROWS):
             if merged and (row.first != merged[-1].last + 1 or size <= 0):
@@ -318,7 +268,7 @@ class Sender:
         self._put_gap(lane, epoch, merged, "dropped")
         return True
 
-    def _put_gap(self, lane: _LaneSender, epoch: Ancestor, rows: Sequence[SpoolRow], reason: str) -> None:
+    def _put_gap(self, lane: LaneWindow, epoch: Ancestor, rows: Sequence[SpoolRow], reason: str) -> None:
         """A GAP in the place of neighbouring rows. It occupies their numbers."""
         times = [span for row in rows if (span := _times(row)) is not None]
         self._put(
@@ -339,7 +289,7 @@ class Sender:
             sum(row.rows for row in rows),
         )
 
-    def _put(self, lane: _LaneSender, rows: Sequence[SpoolRow], gap: Gap, count: int) -> None:
+    def _put(self, lane: LaneWindow, rows: Sequence[SpoolRow], gap: Gap, count: int) -> None:
         message = seal_record(gap, self._signer)
         by = SpoolRow(lane.lane, gap.epoch, gap.first, gap.last, count, gap.rows_after, message)
         self._spool.replace(rows, by)
@@ -347,7 +297,7 @@ class Sender:
         if sending is not None and sending.epoch == gap.epoch:
             lane.floor = min(lane.floor, gap.first)
             if lane.next > gap.first:
-                self._rewind(lane, gap.first)
+                lane.rewind(gap.first)
 
     # ------------------------------------------------------------ the link
 
@@ -356,8 +306,8 @@ class Sender:
         self._connected = True
         self._status_due_s = now_s
         for lane in self._lanes.values():
-            self._rewind(lane, lane.floor)
-            lane.held_until_s, lane.hold_s = None, 0.0
+            lane.rewind(lane.floor)
+            lane.release()
             lane.rewound_s = now_s
 
     def disconnected(self) -> None:
@@ -365,14 +315,12 @@ class Sender:
         self._connected = False
         self._control.clear()
         for lane in self._lanes.values():
-            self._rewind(lane, lane.floor)
+            lane.rewind(lane.floor)
 
     def confirmed(self, now_s: float) -> None:
         """The link has handed a message over (PUBACK, CoAP answer or its failure): the timer may start."""
         for lane in self._lanes.values():
-            if lane.in_flight:
-                start = now_s + lane.timeout_s
-                lane.deadline_s = start if lane.deadline_s is None else min(lane.deadline_s, start)
+            lane.confirmed(now_s)
 
     def poll(self, now_s: float) -> list[Transmit]:
         """What to hand to the link now. Empty while disconnected, held, or the window is full."""
@@ -385,7 +333,8 @@ class Sender:
         self._control.clear()
         for lane in self._lanes.values():
             if lane.deadline_s is not None and now_s >= lane.deadline_s:
-                self._timed_out(lane)
+                self.counts.timeouts += 1
+                lane.timed_out(self._rng)
             out.extend(Transmit(_CHANNELS[lane.lane], message) for message in self._fill(lane, now_s))
         return out
 
@@ -406,47 +355,38 @@ class Sender:
     def _status_is_due(self, now_s: float) -> bool:
         return self._status_due_s is not None and now_s >= self._status_due_s
 
-    def _status(self, lane: _LaneSender) -> bytes:
+    def _status(self, lane: LaneWindow) -> bytes:
         epochs = tuple(lane.epochs[:EPOCHS_REPORTED_MAX])
         lost = dict(list(self.lost.items())[:32]) if lane.lane is Lane.DATA else {}
         return Status(self._device, lane.lane, epochs, lost).seal(self._signer)
 
     # ------------------------------------------------------------ sending
 
-    def _fill(self, lane: _LaneSender, now_s: float) -> list[bytes]:
+    def _fill(self, lane: LaneWindow, now_s: float) -> list[bytes]:
         """The next records of the window. While held, one record at each probe time."""
         room = self._room(lane, now_s)
         epoch = lane.sending
         out: list[bytes] = []
         while room > 0 and epoch is not None and lane.next <= epoch.end:
-            for row in self._whole_rows(lane, epoch, min(room, _ROWS_AT_ONCE)):
-                if row.message is None or not self._fits(lane, row):
+            rows = self._whole_rows(lane, epoch, min(room, _ROWS_AT_ONCE))
+            for row in rows:
+                if row.message is None or not lane.fits(len(row.message)):
                     return out
                 out.append(row.message)
-                again = row.last <= lane.sent_max
-                lane.in_flight.append(_InFlight(row.first, row.last, len(row.message), now_s, again))
-                lane.next, lane.sent_max = row.last + 1, max(lane.sent_max, row.last)
+                lane.sent(row.first, row.last, len(row.message), now_s)
                 self.counts.frames_sent += 1
-                if lane.deadline_s is None:  # a link that never confirms is not waited for without end
-                    lane.deadline_s = now_s + max(self.limits.timeout_max_s, lane.timeout_s)
-                room -= 1
+            room -= len(rows) or room
         return out
 
-    def _room(self, lane: _LaneSender, now_s: float) -> int:
+    def _room(self, lane: LaneWindow, now_s: float) -> int:
         if lane.held_until_s is not None:
             if now_s < lane.held_until_s:
                 return 0
-            self._hold(lane, now_s)
-            self._rewind(lane, lane.floor)
+            lane.hold(now_s, self._rng)
             return 1
-        limit = _EVENT_WINDOW if lane.lane is Lane.EVENT else self.limits.window_frames
-        return min(int(lane.window), limit, lane.credit) - len(lane.in_flight)
+        return lane.room(_EVENT_WINDOW if lane.lane is Lane.EVENT else self.limits.window_frames)
 
-    def _fits(self, lane: _LaneSender, row: SpoolRow) -> bool:
-        size = sum(item.size for item in lane.in_flight) + len(row.message or b"")
-        return not lane.in_flight or size <= self.limits.window_bytes
-
-    def _whole_rows(self, lane: _LaneSender, epoch: Ancestor, frames: int) -> list[SpoolRow]:
+    def _whole_rows(self, lane: LaneWindow, epoch: Ancestor, frames: int) -> list[SpoolRow]:
         """Rows from `next`, as they may be sent: what is corrupt or missing in the spool has become a GAP."""
         rows = self._spool.rows(lane.lane, epoch.epoch, lane.next, frames)
         good: list[SpoolRow] = []
@@ -465,12 +405,12 @@ class Sender:
                 self._put_before(lane, epoch, expected, None, "corrupt")
         return good or self._spool.rows(lane.lane, epoch.epoch, lane.next, 1)
 
-    def _corrupt(self, lane: _LaneSender, epoch: Ancestor, row: SpoolRow) -> None:
+    def _corrupt(self, lane: LaneWindow, epoch: Ancestor, row: SpoolRow) -> None:
         """Bit rot: the row becomes a GAP, so that those behind it go on and the ledger knows."""
         self.counts.rows_corrupt += row.rows
         self._put_gap(lane, epoch, [row], "corrupt")
 
-    def _put_before(self, lane: _LaneSender, epoch: Ancestor, first: int, row: SpoolRow | None, reason: str) -> None:
+    def _put_before(self, lane: LaneWindow, epoch: Ancestor, first: int, row: SpoolRow | None, reason: str) -> None:
         """A GAP from `first` up to a row, or to the end of the epoch where there is none.
 
         How many rows a GAP stands for is only known as a difference, so one that follows is made part of the new one.
@@ -484,20 +424,6 @@ class Sender:
             replaced, last, rows_after = [row], row.last, row.rows_after
         gap = Gap(self._device, lane.lane, epoch.epoch, first, last, epoch.rows_start, rows_after, reason)
         self._put(lane, replaced, gap, sum(item.rows for item in replaced))
-
-    def _rewind(self, lane: _LaneSender, to: int) -> None:
-        lane.next = to
-        while lane.in_flight and lane.in_flight[-1].last >= to:
-            lane.in_flight.pop()
-        if not lane.in_flight:
-            lane.deadline_s = None
-
-    def _timed_out(self, lane: _LaneSender) -> None:
-        self.counts.timeouts += 1
-        self._rewind(lane, lane.floor)
-        lane.window = 1
-        doubled = 2 * lane.timeout_s * self._rng.uniform(0.9, 1.1)
-        lane.timeout_s = min(max(doubled, self.limits.timeout_min_s), self.limits.timeout_max_s)
 
     # ------------------------------------------------------------ acknowledgements
 
@@ -519,11 +445,11 @@ class Sender:
             self.journal = ack.journal
         if ack.journal != self.journal:  # another cloud: it cannot speak for what this one holds
             self.counts.alarm("journal")
-            self._hold(self._lanes[ack.lane], now_s)
+            self._lanes[ack.lane].hold(now_s, self._rng)
             return
         self._acknowledged(self._lanes[ack.lane], ack, now_s)
 
-    def _acknowledged(self, lane: _LaneSender, ack: Ack, now_s: float) -> None:
+    def _acknowledged(self, lane: LaneWindow, ack: Ack, now_s: float) -> None:
         epoch = lane.sending
         if epoch is None or ack.epoch != epoch.epoch:
             return
@@ -535,30 +461,25 @@ class Sender:
             self._progress(lane, epoch, last, now_s)
         elif last < lane.floor - 1:
             self._forgotten(lane, epoch, last)
-        elif ack.code is AckCode.OK and self._may_rewind(lane, now_s):
+        elif ack.code is AckCode.OK and lane.may_rewind(now_s):
             self.counts.rewinds += 1
             lane.rewound_s = now_s
-            self._rewind(lane, lane.floor)
+            lane.rewind(lane.floor)
         if ack.code is AckCode.NEED_SCHEMA:
             self._supply_schema(lane, ack.need, now_s)
 
-    def _obey(self, lane: _LaneSender, ack: Ack, now_s: float) -> None:
+    def _obey(self, lane: LaneWindow, ack: Ack, now_s: float) -> None:
         """Hold, or stop holding, as the acknowledgement says."""
         lane.credit = ack.credit if ack.credit > 0 else lane.credit
         if ack.code is AckCode.REFUSED:
             self.counts.alarm("refused")
         if ack.code in (AckCode.BUSY, AckCode.REFUSED, AckCode.NOT_OWNER) or ack.credit == 0:
             if lane.held_until_s is None:
-                self._hold(lane, now_s)
+                lane.hold(now_s, self._rng)
         else:
-            lane.held_until_s, lane.hold_s = None, 0.0
+            lane.release()
 
-    def _hold(self, lane: _LaneSender, now_s: float) -> None:
-        lane.hold_s = min(max(2 * lane.hold_s, self.limits.timeout_min_s), self.limits.timeout_max_s)
-        lane.held_until_s = now_s + lane.hold_s * self._rng.uniform(0.9, 1.1)
-        self._rewind(lane, lane.floor)
-
-    def _within_end(self, lane: _LaneSender, epoch: Ancestor, last: int) -> int | None:
+    def _within_end(self, lane: LaneWindow, epoch: Ancestor, last: int) -> int | None:
         """An ACK beyond the end: a closed epoch was longer before this card was restored, so our end is enough."""
         if last <= epoch.end:
             return last
@@ -567,23 +488,16 @@ class Sender:
         self.counts.alarm("twin")
         return None
 
-    def _progress(self, lane: _LaneSender, epoch: Ancestor, last: int, now_s: float) -> None:
+    def _progress(self, lane: LaneWindow, epoch: Ancestor, last: int, now_s: float) -> None:
         self.counts.frames_acknowledged += last - lane.floor + 1
         self._spool.delete(lane.lane, epoch.epoch, last)
         self._trim(lane, epoch, last)
-        lane.floor = last + 1
-        lane.next = max(lane.next, lane.floor)
-        while lane.in_flight and lane.in_flight[0].last <= last:
-            item = lane.in_flight.popleft()
-            lane.window = min(lane.window + 1, float(self.limits.window_frames))
-            if not item.again:
-                self._measure(lane, now_s - item.sent_s)
-        lane.deadline_s = now_s + lane.timeout_s if lane.in_flight else None
+        lane.acknowledged(last, now_s)
         if lane.floor > epoch.end and epoch is not lane.epochs[-1]:
             lane.epochs = self._spool.epochs(lane.lane)
             self._settle(lane)
 
-    def _trim(self, lane: _LaneSender, epoch: Ancestor, last: int) -> None:
+    def _trim(self, lane: LaneWindow, epoch: Ancestor, last: int) -> None:
         """A GAP that straddles the acknowledged number keeps only what lies beyond it."""
         for row in self._spool.rows(lane.lane, epoch.epoch, last, 1):
             if row.first <= last < row.last and row.message is not None:
@@ -592,38 +506,21 @@ class Sender:
                     lane.floor = last + 1
                     self._put(lane, [row], replace(gap, first=last + 1), row.rows)
 
-    def _measure(self, lane: _LaneSender, rtt_s: float) -> None:
-        """RFC 6298, section 2."""
-        if lane.srtt_s is None:
-            lane.srtt_s, lane.rttvar_s = rtt_s, rtt_s / 2
-        else:
-            lane.rttvar_s += (abs(lane.srtt_s - rtt_s) - lane.rttvar_s) / 4
-            lane.srtt_s += (rtt_s - lane.srtt_s) / 8
-        wanted = lane.srtt_s + 4 * lane.rttvar_s
-        lane.timeout_s = min(max(wanted, self.limits.timeout_min_s), self.limits.timeout_max_s)
-
-    def _forgotten(self, lane: _LaneSender, epoch: Ancestor, last: int) -> None:
+    def _forgotten(self, lane: LaneWindow, epoch: Ancestor, last: int) -> None:
         """The cloud knows less than it had acknowledged (it was restored), and the rows are gone: it must be told."""
         held = self._spool.rows(lane.lane, epoch.epoch, lane.floor, 1)
         self._put_before(lane, epoch, last + 1, held[0] if held else None, "forgotten")
 
-    def _may_rewind(self, lane: _LaneSender, now_s: float) -> bool:
-        """At most once a round trip, and only when the oldest record in flight has had one."""
-        if not lane.in_flight:
-            return False
-        round_trip = lane.srtt_s if lane.srtt_s is not None else self.limits.timeout_min_s
-        return now_s - max(lane.rewound_s, lane.in_flight[0].sent_s) >= round_trip
-
-    def _supply_schema(self, lane: _LaneSender, schema_hash: bytes, now_s: float) -> None:
+    def _supply_schema(self, lane: LaneWindow, schema_hash: bytes, now_s: float) -> None:
         encoded = self._spool.schema(schema_hash)
         if encoded is None:
             self._schema_lost(lane, schema_hash)
         elif now_s - lane.rewound_s >= (lane.srtt_s or 0.0):
             lane.rewound_s = now_s
             self._control.append(SchemaMessage(self._device, encoded).seal(self._signer))
-            self._rewind(lane, lane.floor)
+            lane.rewind(lane.floor)
 
-    def _schema_lost(self, lane: _LaneSender, schema_hash: bytes) -> None:
+    def _schema_lost(self, lane: LaneWindow, schema_hash: bytes) -> None:
         """Frames whose schema the spool has lost can never be understood: they become a GAP."""
         epoch = lane.sending
         run: list[SpoolRow] = []
@@ -640,22 +537,16 @@ class Sender:
 
     # ------------------------------------------------------------ epochs
 
-    def _settle(self, lane: _LaneSender) -> None:
+    def _settle(self, lane: LaneWindow) -> None:
         """Stand at the floor of the sending epoch."""
         epoch = lane.sending
-        lane.in_flight.clear()
-        lane.deadline_s = None
-        lane.sent_max = 0
-        lane.floor = 1
-        if epoch is not None:
-            held = self._spool.rows(lane.lane, epoch.epoch, 0, 1)
-            lane.floor = held[0].first if held else epoch.end + 1
-            if not held and epoch is not lane.epochs[-1]:  # drained before, but not yet released
-                self._spool.delete(lane.lane, epoch.epoch, epoch.end)
-                lane.epochs = self._spool.epochs(lane.lane)
-                self._settle(lane)
-                return
-        lane.next = lane.floor
+        held = self._spool.rows(lane.lane, epoch.epoch, 0, 1) if epoch is not None else []
+        if epoch is not None and not held and epoch is not lane.epochs[-1]:  # drained before, but not yet released
+            self._spool.delete(lane.lane, epoch.epoch, epoch.end)
+            lane.epochs = self._spool.epochs(lane.lane)
+            self._settle(lane)
+        elif epoch is not None:
+            lane.stand_at(held[0].first if held else epoch.end + 1)
 
 
 def _is_data(row: SpoolRow) -> bool:
