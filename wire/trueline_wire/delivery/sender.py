@@ -11,18 +11,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from trueline_wire.control import Ack, AckCode, SchemaMessage, Status, read_ack
+from trueline_wire.delivery.gaps import Replacement, gap_before, gap_over, gap_trimmed, is_data, schema_of
 from trueline_wire.delivery.ports import Spool, SpoolFull, SpoolRow
 from trueline_wire.delivery.window import LaneWindow, SenderLimits
-from trueline_wire.envelope import Kind, Lane, open_envelope, peek_kind, reread_envelope
+from trueline_wire.envelope import Lane, open_envelope
 from trueline_wire.errors import NeverRetry
 from trueline_wire.frame import (
     EPOCH_SIZE,
     EPOCHS_REPORTED_MAX,
     Ancestor,
     Data,
-    Gap,
     Open,
-    read_record,
     seal_record,
 )
 
@@ -260,8 +259,8 @@ class Sender:
             if merged and (row.first != merged[-1].last + 1 or size <= 0):
                 break
             merged.append(row)
-            size -= len(row.message or b"") if _is_data(row) else 0
-        fresh = [row for row in merged if _is_data(row)]
+            size -= len(row.message or b"") if is_data(row) else 0
+        fresh = [row for row in merged if is_data(row)]
         if not fresh:
             return False
         self.counts.rows_dropped += sum(row.rows for row in fresh)
@@ -270,31 +269,12 @@ class Sender:
 
     def _put_gap(self, lane: LaneWindow, epoch: Ancestor, rows: Sequence[SpoolRow], reason: str) -> None:
         """A GAP in the place of neighbouring rows. It occupies their numbers."""
-        times = [span for row in rows if (span := _times(row)) is not None]
-        self._put(
-            lane,
-            rows,
-            Gap(
-                device=self._device,
-                lane=lane.lane,
-                epoch=epoch.epoch,
-                first=rows[0].first,
-                last=rows[-1].last,
-                rows_start=epoch.rows_start,
-                rows_after=rows[-1].rows_after,
-                reason=reason,
-                time_first=min((first for first, _ in times), default=0),
-                time_last=max((last for _, last in times), default=0),
-            ),
-            sum(row.rows for row in rows),
-        )
+        self._put(lane, gap_over(self._device, lane.lane, epoch, rows, reason))
 
-    def _put(self, lane: LaneWindow, rows: Sequence[SpoolRow], gap: Gap, count: int) -> None:
-        message = seal_record(gap, self._signer)
-        by = SpoolRow(lane.lane, gap.epoch, gap.first, gap.last, count, gap.rows_after, message)
-        self._spool.replace(rows, by)
-        sending = lane.sending
-        if sending is not None and sending.epoch == gap.epoch:
+    def _put(self, lane: LaneWindow, replacement: Replacement) -> None:
+        gap = replacement.gap
+        self._spool.replace(replacement.rows, replacement.sealed(self._signer))
+        if lane.sending is not None and lane.sending.epoch == gap.epoch:
             lane.floor = min(lane.floor, gap.first)
             if lane.next > gap.first:
                 lane.rewind(gap.first)
@@ -411,19 +391,7 @@ class Sender:
         self._put_gap(lane, epoch, [row], "corrupt")
 
     def _put_before(self, lane: LaneWindow, epoch: Ancestor, first: int, row: SpoolRow | None, reason: str) -> None:
-        """A GAP from `first` up to a row, or to the end of the epoch where there is none.
-
-        How many rows a GAP stands for is only known as a difference, so one that follows is made part of the new one.
-        """
-        replaced: list[SpoolRow] = []
-        if row is None:
-            last, rows_after = epoch.end, epoch.rows_end
-        elif row.message is not None and peek_kind(row.message) is not Kind.GAP:
-            last, rows_after = row.first - 1, row.rows_after - row.rows
-        else:
-            replaced, last, rows_after = [row], row.last, row.rows_after
-        gap = Gap(self._device, lane.lane, epoch.epoch, first, last, epoch.rows_start, rows_after, reason)
-        self._put(lane, replaced, gap, sum(item.rows for item in replaced))
+        self._put(lane, gap_before(self._device, lane.lane, epoch, first, row, reason))
 
     # ------------------------------------------------------------ acknowledgements
 
@@ -500,11 +468,9 @@ class Sender:
     def _trim(self, lane: LaneWindow, epoch: Ancestor, last: int) -> None:
         """A GAP that straddles the acknowledged number keeps only what lies beyond it."""
         for row in self._spool.rows(lane.lane, epoch.epoch, last, 1):
-            if row.first <= last < row.last and row.message is not None:
-                gap = read_record(reread_envelope(row.message))
-                if isinstance(gap, Gap):
-                    lane.floor = last + 1
-                    self._put(lane, [row], replace(gap, first=last + 1), row.rows)
+            if (rest := gap_trimmed(row, last)) is not None:
+                lane.floor = last + 1
+                self._put(lane, rest)
 
     def _forgotten(self, lane: LaneWindow, epoch: Ancestor, last: int) -> None:
         """The cloud knows less than it had acknowledged (it was restored), and the rows are gone: it must be told."""
@@ -527,8 +493,7 @@ class Sender:
         if epoch is None:
             return
         for row in self._spool.rows(lane.lane, epoch.epoch, lane.floor, _DROP_ROWS):
-            needs = row.message is not None and _schema_of(row.message) == schema_hash
-            if needs and (not run or row.first == run[-1].last + 1):
+            if schema_of(row) == schema_hash and (not run or row.first == run[-1].last + 1):
                 run.append(row)
             elif run:
                 break
@@ -547,21 +512,3 @@ class Sender:
             self._settle(lane)
         elif epoch is not None:
             lane.stand_at(held[0].first if held else epoch.end + 1)
-
-
-def _is_data(row: SpoolRow) -> bool:
-    return row.message is None or peek_kind(row.message) is Kind.DATA
-
-
-def _schema_of(message: bytes) -> bytes | None:
-    if peek_kind(message) is not Kind.DATA:
-        return None
-    record = read_record(reread_envelope(message))
-    return record.schema if isinstance(record, Data) else None
-
-
-def _times(row: SpoolRow) -> tuple[int, int] | None:
-    if row.message is None or peek_kind(row.message) is Kind.OPEN:
-        return None
-    record = read_record(reread_envelope(row.message))
-    return None if isinstance(record, Open) or record.time_first == 0 else (record.time_first, record.time_last)
