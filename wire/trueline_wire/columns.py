@@ -69,9 +69,14 @@ def encode_columns(readings: Readings) -> bytes:
     _put_plane(out, readings.flag)
     _put_plane(out, readings.reason)
     _put_plane(out, _u_codes(readings.u))
-    missing = readings.flag == Flag.MISSING
-    for channel in range(channels):
-        _put_column(out, np.ascontiguousarray(readings.value[:, channel]), missing[:, channel])
+    values = np.ascontiguousarray(readings.value.T)
+    # What no decimal grid holds: NaN, infinities, and a zero with a sign.
+    special = ~np.isfinite(values) | ((values == 0) & np.signbit(values))
+    for channel, rare in enumerate(special.any(axis=1).tolist()):
+        if rare:
+            _put_column(out, values[channel], special[channel], readings.flag[:, channel])
+        else:
+            _put_plain_column(out, values[channel])
     return bytes(out)
 
 
@@ -186,40 +191,46 @@ def _bounded(numbers: NDArray[np.int64] | int, end: int) -> NDArray[np.int64] | 
 # ---------------------------------------------------------------- values
 
 
-def _put_column(out: bytearray, values: NDArray[np.float64], flagged: NDArray[np.bool_]) -> None:
-    nan = np.isnan(values)
-    # What no decimal grid holds: infinities, and a zero with a sign.
-    odd = np.isinf(values) | ((values == 0) & np.signbit(values))
-    some_nan, some_odd = bool(nan.any()), bool(odd.any())
-    plain = values[~(nan | odd)] if some_nan or some_odd else values
-    grid = decimals_of(plain, len(values) // _PATCH_SHARE)
-    patches_max = max(1, len(values) // _PATCH_SHARE)
-    if grid is None or np.count_nonzero(odd) + len(grid[1]) > patches_max:
-        out.append(_FLOAT64)
-        put_floats(out, np.where(nan, np.nan, values) if some_nan else values)
+def _put_plain_column(out: bytearray, values: NDArray[np.float64]) -> None:
+    """A column of finite values, none of them -0.0."""
+    grid = decimals_of(values, 0)
+    if grid is None:
+        _put_column(out, values, np.zeros(len(values), np.bool_), None)
         return
-    decimals, off = grid
-    patched = odd
-    if len(off):
-        patched = odd.copy()
-        patched[np.flatnonzero(~(nan | odd))[off]] = True
+    out.append(grid[0])
+    put_integers(out, np.rint(values * POWERS[grid[0]]).astype(np.int64))
+
+
+def _put_column(
+    out: bytearray, values: NDArray[np.float64], special: NDArray[np.bool_], flag: NDArray[np.uint8] | None
+) -> None:
+    """Any column: NaN are marked, and a few values off the grid are patched."""
+    nan, plain = np.isnan(values), np.flatnonzero(~special)
+    patches_max = max(1, len(values) // _PATCH_SHARE)
+    grid = decimals_of(values[plain], patches_max)
+    patched = special & ~nan
+    if grid is not None:
+        patched[plain[grid[1]]] = True
     patches = np.flatnonzero(patched)
-    marks = _NAN_NOWHERE if not some_nan else _NAN_FLAGGED if np.array_equal(nan, flagged) else _NAN_MARKED
-    out.append(decimals | marks << 5 | (_PATCHED if len(patches) else 0))
+    if grid is None or len(patches) > patches_max:
+        out.append(_FLOAT64)
+        put_floats(out, np.where(nan, np.nan, values))
+        return
+    marks = _NAN_NOWHERE
+    if nan.any():
+        marks = _NAN_FLAGGED if flag is not None and np.array_equal(nan, flag == Flag.MISSING) else _NAN_MARKED
+    out.append(grid[0] | marks << 5 | (_PATCHED if len(patches) else 0))
     if marks == _NAN_MARKED:
         put_integers(out, nan.astype(np.int64))
-    hidden = nan | patched if some_nan or len(patches) else None
-    put_integers(out, np.rint(_filled(values, hidden) * POWERS[decimals]).astype(np.int64))
+    put_integers(out, np.rint(_filled(values, nan | patched) * POWERS[grid[0]]).astype(np.int64))
     if len(patches):
         put_varint(out, len(patches))
         put_integers(out, patches.astype(np.int64))
         out += values[patches].astype("<f8").tobytes()
 
 
-def _filled(values: NDArray[np.float64], hidden: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+def _filled(values: NDArray[np.float64], hidden: NDArray[np.bool_]) -> NDArray[np.float64]:
     """The values, each hidden one replaced by the last one seen before it (or the first after it)."""
-    if hidden is None:
-        return values
     seen = np.flatnonzero(~hidden)
     if not len(seen):
         return np.zeros_like(values)
@@ -256,4 +267,4 @@ def _read_patches(reader: BodyReader, values: NDArray[np.float64]) -> None:
     if not 0 < count <= len(values):
         raise NeverRetry(f"{count} patches in a column of {len(values)} values")
     rows = _bounded(reader.integers(count), len(values))
-    values[rows] = np.frombuffer(reader.take(8 * count), "<f8")
+    values[np.broadcast_to(rows, count)] = np.frombuffer(reader.take(8 * count), "<f8")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from trueline_wire.envelope import Envelope, Kind, Lane, seal_envelope
+from trueline_wire.envelope import COUNT_END, Envelope, Kind, Lane, seal_envelope
 from trueline_wire.errors import NeverRetry
 from trueline_wire.frame import EPOCH_SIZE, SCHEMA_HASH_SIZE, Ancestor, read_ancestors
 
@@ -122,6 +122,11 @@ class Ack:
         return seal_envelope(Kind.ACK, header, b"", signer)
 
 
+def _expect(envelope: Envelope, kind: Kind) -> None:
+    if envelope.kind is not kind:
+        raise NeverRetry(f"{envelope.kind.name} where {kind.name} was expected")
+
+
 def _read_lane(envelope: Envelope) -> Lane:
     lane = envelope.take(_LANE, int)
     if lane not in (Lane.DATA, Lane.EVENT):
@@ -135,18 +140,19 @@ def read_status(envelope: Envelope) -> Status:
     Raises:
         NeverRetry: a field is missing, of another type, or out of bounds.
     """
+    _expect(envelope, Kind.STATUS)
     lost: Any = envelope.header.get(_LOST, {})
     if not isinstance(lost, dict) or len(lost) > _LOSSES_MAX:
         raise NeverRetry("STATUS: losses are a map of at most 32 reasons")
     for reason, count in lost.items():
-        if not (isinstance(reason, str) and type(count) is int and 0 <= count < 1 << 63 and len(reason) <= 64):  # noqa: PLR2004 - a name
+        if not (isinstance(reason, str) and type(count) is int and 0 <= count < COUNT_END and len(reason) <= 64):  # noqa: PLR2004 - a name
             raise NeverRetry("STATUS: a loss is a reason and a count")
     return Status(
         device=envelope.take(_DEVICE, str),
         lane=_read_lane(envelope),
         epochs=read_ancestors(envelope.header.get(_EPOCHS)),
         lost=lost,
-        time_ns=envelope.take(_TIME, int, at_least=-(1 << 63)),
+        time_ns=envelope.take(_TIME, int, at_least=-(1 << 63), below=1 << 63),
     )
 
 
@@ -156,6 +162,7 @@ def read_schema(envelope: Envelope) -> SchemaMessage:
     Raises:
         NeverRetry: a field is missing or of another type.
     """
+    _expect(envelope, Kind.SCHEMA)
     return SchemaMessage(envelope.take(_DEVICE, str), envelope.body)
 
 
@@ -165,8 +172,7 @@ def read_ack(envelope: Envelope) -> Ack:
     Raises:
         NeverRetry: a field is missing, of another type, or out of bounds.
     """
-    if envelope.kind is not Kind.ACK:
-        raise NeverRetry(f"{envelope.kind.name} where an ACK was expected")
+    _expect(envelope, Kind.ACK)
     code = envelope.take(_CODE, int)
     if code > AckCode.NOT_OWNER:
         raise NeverRetry(f"ACK with code {code}, which this version does not know")

@@ -21,19 +21,32 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
-import cbor2
-
+from trueline_wire.cbor import read_cbor, write_cbor
 from trueline_wire.errors import NeverRetry, NotAuthentic
 from trueline_wire.keys import SIGNATURE_SIZE
 
 if TYPE_CHECKING:
     from trueline_wire.keys import Signer, Verifier
 
-__all__ = ["MESSAGE_SIZE_MAX", "VERSION", "Envelope", "Kind", "Lane", "open_envelope", "peek_kind", "seal_envelope"]
+__all__ = [
+    "COUNT_END",
+    "MESSAGE_SIZE_MAX",
+    "VERSION",
+    "Envelope",
+    "Kind",
+    "Lane",
+    "open_envelope",
+    "peek_kind",
+    "reread_envelope",
+    "seal_envelope",
+]
 
 VERSION: Final = 1
 MESSAGE_SIZE_MAX: Final = 64 * 1024
 """No message is larger, signature included."""
+
+COUNT_END: Final = 1 << 62
+"""Numbers and counts of rows are below this, so that the sum of two still fits where 63 bits are the limit."""
 
 _PREFIX: Final = struct.Struct(">2sBB4sH")
 _MAGIC: Final = b"TL"
@@ -51,6 +64,9 @@ class Kind(IntEnum):
     ACK = 6
 
 
+_KINDS: Final = frozenset(Kind)
+
+
 class Lane(IntEnum):
     """The two lanes of a device. Events never wait behind a backlog of data."""
 
@@ -66,17 +82,19 @@ class Envelope:
     header: dict[int, Any]
     body: bytes
 
-    def take(self, key: int, wanted: type, *, at_least: int = 0, size: int | None = None) -> Any:
-        """One header field of a wanted type; integers not below `at_least`, bytes of exactly `size` if given.
+    def take(
+        self, key: int, wanted: type[Any], *, at_least: int = 0, below: int = COUNT_END, size: int | None = None
+    ) -> Any:
+        """One header field of a wanted type; integers from `at_least` to `below`, bytes of exactly `size` if given.
 
         Raises:
             NeverRetry: it is missing, of another type, or out of bounds.
         """
-        value = self.header.get(key)
+        value: Any = self.header.get(key)
         if type(value) is not wanted:
             raise NeverRetry(f"{self.kind.name}: header field {key} is {value!r:.40}, not {wanted.__name__}")
-        if wanted is int and not at_least <= value < 1 << 63:
-            raise NeverRetry(f"{self.kind.name}: header field {key} is {value}, below {at_least} or beyond 2^63")
+        if wanted is int and not at_least <= value < below:
+            raise NeverRetry(f"{self.kind.name}: header field {key} is {value}, not in {at_least} to {below - 1}")
         if size is not None and len(value) != size:
             raise NeverRetry(f"{self.kind.name}: header field {key} has {len(value)} bytes, not {size}")
         return value
@@ -88,7 +106,7 @@ def seal_envelope(kind: Kind, header: dict[int, Any], body: bytes, signer: Signe
     Raises:
         ValueError: the message would be larger than `MESSAGE_SIZE_MAX`.
     """
-    encoded = cbor2.dumps(header)
+    encoded = write_cbor(header)
     if _PREFIX.size + len(encoded) + len(body) + SIGNATURE_SIZE > MESSAGE_SIZE_MAX:
         raise ValueError(f"a {kind.name} of {len(encoded)} + {len(body)} bytes is larger than {MESSAGE_SIZE_MAX}")
     signed = _PREFIX.pack(_MAGIC, VERSION, kind, signer.key_id, len(encoded)) + encoded + body
@@ -126,11 +144,16 @@ def open_envelope(message: bytes, sender: str, verifier: Verifier) -> Envelope:
     end = _PREFIX.size + header_size
     if end > len(message) - SIGNATURE_SIZE:
         raise NeverRetry(f"header of {header_size} bytes in a message of {len(message)}")
-    try:
-        known = Kind(kind)
-        header = cbor2.loads(message[_PREFIX.size : end])
-    except Exception as error:  # signed, but foreign all the same: cbor2 raises many kinds
-        raise NeverRetry(f"kind {kind}: header cannot be read: {error!r}"[:200]) from error
-    if not isinstance(header, dict):
-        raise NeverRetry(f"{known.name}: the header is not a CBOR map")
-    return Envelope(known, header, message[end:-SIGNATURE_SIZE])
+    if kind not in _KINDS:
+        raise NeverRetry(f"kind {kind}, which this version does not know")
+    header = read_cbor(message[_PREFIX.size : end])
+    if not isinstance(header, dict) or not all(type(key) is int and key >= 0 for key in header):
+        raise NeverRetry(f"{Kind(kind).name}: the header is not a map of unsigned integers")
+    return Envelope(Kind(kind), header, message[end:-SIGNATURE_SIZE])
+
+
+def reread_envelope(message: bytes) -> Envelope:
+    """The envelope of a message this process sealed itself, or whose digest its spool has just checked."""
+    _, _, kind, _, header_size = _PREFIX.unpack_from(message)
+    end = _PREFIX.size + header_size
+    return Envelope(Kind(kind), read_cbor(message[_PREFIX.size : end]), message[end:-SIGNATURE_SIZE])

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
-from trueline_wire.envelope import Envelope, Kind, Lane, seal_envelope
+from trueline_wire.envelope import COUNT_END, Envelope, Kind, Lane, seal_envelope
 from trueline_wire.errors import NeverRetry
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ SCHEMA_HASH_SIZE: Final = 8
 ROWS_MAX: Final = 65_536
 """Rows in one frame, at most: a receiver allocates for no more."""
 
-EPOCHS_REPORTED_MAX: Final = 64
-"""Epochs named in an OPEN or a STATUS, at most: the newest."""
+EPOCHS_REPORTED_MAX: Final = 1024
+"""Epochs named in an OPEN or a STATUS, at most."""
 
 GAP_REASONS: Final = ("dropped", "corrupt", "forgotten", "schema_lost")
 """Why readings are missing. Index = number on the wire; only append."""
@@ -216,8 +216,12 @@ def read_ancestors(items: Any) -> tuple[Ancestor, ...]:
     epochs = []
     for item in items:
         match item:
-            case [bytes(epoch), int(end), int(start), int(rows_end), bool(released), *_]:
-                if len(epoch) != EPOCH_SIZE or not (0 < end < 1 << 63 and 0 <= start <= rows_end < 1 << 63):
+            case [bytes(epoch), end, start, rows_end, bool(released), *_] if {
+                type(end),
+                type(start),
+                type(rows_end),
+            } == {int}:
+                if len(epoch) != EPOCH_SIZE or not (0 < end < COUNT_END and 0 <= start <= rows_end < COUNT_END):
                     raise NeverRetry(f"epoch {epoch.hex()[:32]}: end {end}, rows {start} to {rows_end} cannot be")
                 epochs.append(Ancestor(epoch, end, start, rows_end, released))
             case _:
@@ -251,7 +255,7 @@ def read_record(envelope: Envelope) -> Record:
             lane=lane,
             epoch=epoch,
             number=take(_NUMBER, int, at_least=2),
-            rows_before=take(_ROWS_BEFORE, int),
+            rows_before=take(_ROWS_BEFORE, int, below=COUNT_END - rows),
             rows=rows,
             schema=take(_SCHEMA, bytes, size=SCHEMA_HASH_SIZE),
             stored=stored,
@@ -280,5 +284,5 @@ def read_record(envelope: Envelope) -> Record:
 
 
 def _read_times(envelope: Envelope) -> tuple[int, int]:
-    first = envelope.take(_FIRST, int, at_least=-(1 << 63))
-    return first, envelope.take(_LAST, int)
+    first = envelope.take(_FIRST, int, at_least=-(1 << 63), below=1 << 63)
+    return first, envelope.take(_LAST, int, below=(1 << 63) - first)

@@ -18,7 +18,7 @@ __all__ = ["DECIMALS_MAX", "POWERS", "decimals_of", "u_from_codes", "u_to_codes"
 DECIMALS_MAX: Final = 22
 """Powers of ten are exact in float64 up to this one."""
 
-POWERS: Final = 10.0 ** np.arange(DECIMALS_MAX + 1)
+POWERS: Final = np.array([float(f"1e{decimals}") for decimals in range(DECIMALS_MAX + 1)], np.float64)
 _SEARCHED: Final = 16
 _EXACT_MAX: Final = 2.0**53
 _SAMPLE: Final = 16
@@ -28,10 +28,10 @@ _CODE_MIN: Final = 3
 _LOG_STEP: Final = float(np.log(1.01))
 
 
-def _off_grid(values: NDArray[np.float64], decimals: int) -> NDArray[np.bool_]:
+def _off_grid(values: NDArray[np.float64], powers: NDArray[np.float64] | np.float64) -> NDArray[np.bool_]:
     """Where rint(v 10^d) / 10^d is not v, or the integer is too large to be exact."""
-    scaled = np.rint(values * POWERS[decimals])
-    off: NDArray[np.bool_] = (scaled / POWERS[decimals] != values) | (np.abs(scaled) >= _EXACT_MAX)
+    scaled = np.rint(values * powers)
+    off: NDArray[np.bool_] = (scaled / powers != values) | (np.abs(scaled) >= _EXACT_MAX)
     return off
 
 
@@ -46,12 +46,12 @@ def decimals_of(values: NDArray[np.float64], patches_max: int) -> tuple[int, NDA
         decimals d, and which values are not an integer / 10^d exactly; None where there is no such grid.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        sample = values[:: max(1, len(values) // _SAMPLE)]
+        # A look at a few values leaves out the grids that are far too coarse, or that would need too large integers.
+        sample = values[:: max(1, len(values) // _SAMPLE), np.newaxis]
+        hopeful = _off_grid(sample, POWERS[:_SEARCHED]).sum(axis=0) <= len(sample) >> 2
         fewest: tuple[int, NDArray[np.intp]] | None = None
-        for decimals in range(_SEARCHED):
-            if np.count_nonzero(_off_grid(sample, decimals)) > (len(sample) >> 2):
-                continue
-            off = np.flatnonzero(_off_grid(values, decimals))
+        for decimals in np.flatnonzero(hopeful).tolist():
+            off = np.flatnonzero(_off_grid(values, POWERS[decimals]))
             if not len(off):
                 return decimals, off
             if len(off) <= patches_max and (fewest is None or len(off) < len(fewest[1])):

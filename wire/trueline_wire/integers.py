@@ -89,8 +89,8 @@ def put_integers(out: bytearray, numbers: NDArray[np.int64]) -> None:
     direct = bytearray([_DIRECT + form])
     put_signed(direct, low)
     direct += _compress(stored.astype(_UNSIGNED[form][0]))
-    distinct = np.unique(stored)
-    if form > 0 and len(distinct) <= _DISTINCT_MAX:
+    distinct = np.unique(stored) if form > 0 and len(np.unique(stored[:_DISTINCT_MAX])) <= _DISTINCT_MAX // 2 else ()
+    if 0 < len(distinct) <= _DISTINCT_MAX:
         short = bytearray([_DICTIONARY])
         put_signed(short, low)
         put_varint(short, len(distinct))

@@ -147,13 +147,13 @@ class KeyRing:
 
     def revoke(self, name: str) -> None:
         """Trust no key of this name any more."""
-        for entry in [entry for entry in self._keys if entry[0] == name]:
+        for entry in [entry for entry in tuple(self._keys) if entry[0] == name]:
             del self._keys[entry]
 
     @property
     def names(self) -> set[str]:
         """Everyone with at least one key."""
-        return {name for name, _ in self._keys}
+        return {name for name, _ in tuple(self._keys)}
 
     def verify(self, name: str, key_id: bytes, signature: bytes, message: bytes) -> None:
         """Return if `name` signed the message with the key of this id.

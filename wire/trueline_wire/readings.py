@@ -7,14 +7,15 @@ silence: a change makes a new batch. Refuses to know where readings come from an
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from enum import IntEnum, IntFlag
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-import cbor2
 import numpy as np
 
+from trueline_wire.cbor import read_cbor, write_cbor
 from trueline_wire.errors import NeverRetry
 
 if TYPE_CHECKING:
@@ -96,6 +97,9 @@ class Schema:
         channels: one for each column.
         rounded: the values are derived and were rounded to a step of at most u/16 before they were sent, the
             rounding's variance added to `u` (False: values travel bit for bit).
+
+    Raises:
+        ValueError: no channel, too many, one name twice, a text too long, a resolution below zero or not finite.
     """
 
     device: str
@@ -103,12 +107,32 @@ class Schema:
     channels: tuple[Channel, ...]
     rounded: bool = False
 
+    def __post_init__(self) -> None:
+        if not 0 < len(self.channels) <= CHANNELS_MAX:
+            raise ValueError(f"stream {self.stream!r:.80} has {len(self.channels)} channels: 1 to {CHANNELS_MAX} fit")
+        if len({channel.name for channel in self.channels}) != len(self.channels):
+            raise ValueError(f"stream {self.stream!r:.80} names a channel twice")
+        for channel in self.channels:
+            if not 0.0 <= channel.resolution < math.inf:
+                raise ValueError(f"channel {channel.name!r:.80}: a resolution of {channel.resolution} cannot be")
+        texts = [self.device, self.stream]
+        texts += [text for c in self.channels for text in (c.name, c.unit, c.sensor, c.calibration)]
+        if longest := max(texts, key=len)[_TEXT_MAX:]:
+            raise ValueError(f"stream {self.stream!r:.80}: a text is {len(longest)} characters over {_TEXT_MAX}")
+
     @cached_property
     def encoded(self) -> bytes:
-        """The canonical CBOR of this schema: the bytes that travel, and that `hash` covers."""
+        """The canonical CBOR of this schema: the bytes that travel, and that `hash` covers.
+
+        Raises:
+            ValueError: they are more than a message takes (48 KiB).
+        """
         columns = [[c.name, c.unit, float(c.resolution), c.sensor, c.calibration] for c in self.channels]
         document = {0: self.device, 1: self.stream, 2: columns, 3: self.rounded}
-        return cbor2.dumps(document, canonical=True)
+        encoded = write_cbor(document)
+        if len(encoded) > _SCHEMA_SIZE_MAX:
+            raise ValueError(f"stream {self.stream!r:.80}: a schema of {len(encoded)} bytes, {_SCHEMA_SIZE_MAX} fit")
+        return encoded
 
     @cached_property
     def hash(self) -> bytes:
@@ -124,39 +148,27 @@ class Schema:
         """
         if len(encoded) > _SCHEMA_SIZE_MAX:
             raise NeverRetry(f"schema of {len(encoded)} bytes: at most {_SCHEMA_SIZE_MAX} are taken")
+        document = read_cbor(encoded)
+        match document:
+            case {0: str(device), 1: str(stream), 2: list(columns), 3: bool(rounded)}:
+                channels = tuple(_read_channel(column) for column in columns)
+            case _:
+                raise NeverRetry("not a schema: {0: device, 1: stream, 2: [channel …], 3: rounded} is wanted")
         try:
-            document: Any = cbor2.loads(encoded)
-            columns = document[2]
-            if not 0 < len(columns) <= CHANNELS_MAX:
-                raise NeverRetry(f"schema with {len(columns)} channels: 1 to {CHANNELS_MAX} are taken")
-            channels = tuple(
-                Channel(
-                    name=_text(name),
-                    unit=_text(unit),
-                    resolution=float(resolution),
-                    sensor=_text(sensor),
-                    calibration=_text(calibration),
-                )
-                for name, unit, resolution, sensor, calibration, *_ in columns
-            )
-            schema = cls(
-                device=_text(document[0]), stream=_text(document[1]), channels=channels, rounded=bool(document[3])
-            )
-        except NeverRetry:
-            raise
-        except Exception as error:  # foreign bytes: cbor2 and the unpacking above raise many kinds
-            raise NeverRetry(f"not a schema: {error!r}"[:200]) from error
-        if len({channel.name for channel in channels}) != len(channels):
-            raise NeverRetry(f"schema of stream {schema.stream!r} names a channel twice")
+            schema = cls(device=device, stream=stream, channels=channels, rounded=rounded)
+        except ValueError as error:
+            raise NeverRetry(str(error)) from error
         # The bytes that came are the bytes the hash covers, also where a later version added keys.
         schema.__dict__["encoded"] = bytes(encoded)
         return schema
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > _TEXT_MAX:
-        raise NeverRetry(f"schema: a text of at most {_TEXT_MAX} characters is wanted, not {str(value)[:40]!r}")
-    return value
+def _read_channel(column: Any) -> Channel:
+    match column:
+        case [str(name), str(unit), float(resolution), str(sensor), str(calibration), *_]:
+            return Channel(name=name, unit=unit, resolution=resolution, sensor=sensor, calibration=calibration)
+        case _:
+            raise NeverRetry("not a schema: a channel is [name, unit, resolution, sensor, calibration]")
 
 
 def _column(name: str, array: ArrayLike, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:

@@ -22,8 +22,8 @@ __all__ = ["SHARDS", "ack_topic", "coap_path", "device_of", "presence_topic", "s
 SHARDS: Final = 64
 """Devices hash into this many shards. Never change it: it is part of the wire."""
 
-DEVICE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-"""What a device may be called: it is a topic level, a path segment and a file name."""
+DEVICE_ID: Final = re.compile(r"(?!\.+\Z)[A-Za-z0-9._-]{1,64}")
+"""What a device may be called: it is a topic level, a path segment and a file name (so dots alone are no name)."""
 
 _ROOT: Final = "tl/1"
 
