@@ -125,6 +125,28 @@ class JournalReader:
         )
         return [self._schema(schema_id) for (schema_id,) in rows]
 
+    def span(self, device: str, stream: str) -> tuple[int, int] | None:
+        """Time of a stream's first and last stored reading, ns since 1970; None where it has none.
+
+        Raises:
+            KeyError: no such device or stream.
+        """
+        stream_id, _, span_max_ns = self._stream(device, stream)
+        with self._db:
+            ((first_ns, newest_ns),) = self._all(
+                "SELECT (SELECT min(time_first) FROM frames WHERE stream_id = ?1),"
+                " (SELECT max(time_first) FROM frames WHERE stream_id = ?1)",
+                (stream_id,),
+            )
+            if first_ns is None:
+                return None
+            # A frame that begins earlier may end later, by no more than the longest frame.
+            ((last_ns,),) = self._all(
+                "SELECT max(time_last) FROM frames WHERE stream_id = ? AND time_first >= ?",
+                (stream_id, max(newest_ns - span_max_ns, -(1 << 63))),
+            )
+        return first_ns, last_ns
+
     def ledger(self, device: str | None = None) -> list[LaneLedger]:
         """The lanes of one device, or of all, by device and lane.
 
