@@ -1,0 +1,1 @@
+"""HTTP: what the store holds, asked for in JSON, pushed as events, and shown on one page."""
