@@ -253,7 +253,7 @@ class Fleet:
 
 async def _until(true: Callable[[], bool], timeout_s: float) -> bool:
     deadline_s = asyncio.get_running_loop().time() + timeout_s
-    while not true():  # noqa: ASYNC110 - the condition is spread over a thousand devices
+    while not true():
         if asyncio.get_running_loop().time() > deadline_s:
             return False
         await asyncio.sleep(_POLL_S)
