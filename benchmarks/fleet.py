@@ -1,0 +1,135 @@
+"""A thousand devices at one frame a second each, through a real mosquitto into one cloud process.
+
+The devices are virtual, in one process, on a few shared MQTT connections (`trueline-sim fleet`); each has its own key,
+epochs and sender, and every frame is signed, verified, decoded, rolled up and synced. Nothing lost, nothing twice:
+counted in the ledger and, beside it, frame by frame in the journal file.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import apsw
+from _common import MemoryWatch, cpu_s, finish, parser, rss_mb, say, version_of
+
+from trueline_sim.children import Child, wait_until
+from trueline_sim.processes import Site, find_mosquitto
+
+# What is not mosquitto's default, and why: it queues 1,000 messages for a busy consumer and throws the rest away. They
+# would come again, but a benchmark of resending is another one.
+BROKER_SETTINGS = ("max_queued_messages 100000", "max_inflight_messages 1000")
+
+
+def count_frames(journal: Path) -> tuple[int, int, int]:
+    """Frames, different (device, lane, epoch, number), and rows in a journal file, counted one by one."""
+    connection = apsw.Connection(str(journal), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        query = "SELECT lane_id, epoch, number, rows FROM frames"
+        seen: set[tuple[int, bytes, int]] = set()
+        frames = rows = 0
+        for lane, epoch, number, count in connection.execute(query):
+            seen.add((lane, epoch, number))
+            frames += 1
+            rows += count
+        return frames, len(seen), rows
+    finally:
+        connection.close()
+
+
+def fleet_command(site: Site, arguments: Any) -> Child:
+    """The fleet, as a process of its own."""
+    argv = [sys.executable, "-m", "trueline_sim", "fleet", "--json", "--broker", f"127.0.0.1:{site.broker.port}"]
+    argv += ["--cloud-state", str(site.cloud.state), "--cloud-key", site.cloud_key]
+    for name in ("devices", "rate_hz", "rows", "channels", "seconds", "connections"):
+        argv += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
+    return Child("fleet", argv, site.folder)
+
+
+def measure(site: Site, arguments: Any) -> tuple[dict[str, Any], list[str]]:
+    """Run it, count, and compare."""
+    site.start()
+    fleet = fleet_command(site, arguments)
+    programs = {"cloud": site.cloud, "broker": site.broker}
+    before = {name: cpu_s(child.pid) for name, child in programs.items()}
+    fleet.start()
+    say(f"{arguments.devices} devices, {arguments.seconds:g} s ...")
+    with MemoryWatch(site.cloud.pid, 0.5) as memory:
+        wait_until(lambda: not fleet.alive, "the fleet's end", arguments.seconds + 180)
+    if fleet.exit_code not in {0, 1}:
+        raise fleet.error(f"ended with exit code {fleet.exit_code}")
+    report: dict[str, Any] = json.loads(fleet.last_line())
+    used = {name: cpu_s(child.pid) - before[name] for name, child in programs.items()}
+    lanes = site.ledger()
+    frames, different, rows = count_frames(site.cloud.state / "journal.db")
+    stored = sum(lane["rows_stored"] for lane in lanes)
+    values = sum(lane["values"] for lane in lanes)
+    spent_s = report["measuring_s"] + report["draining_s"]
+    result = {
+        "devices": report["devices"],
+        "mqtt_connections": report["connections"],
+        "frame": f"{arguments.rows} rows x {arguments.channels} channels, {arguments.rate_hz:g} a second",
+        "seconds": report["measuring_s"],
+        "drain_s": report["draining_s"],
+        "frames_sent": report["frames"],
+        "frames_in_journal": frames,
+        "rows_sent": report["rows"],
+        "rows_in_ledger": stored,
+        "rows_in_journal": rows,
+        "rows_lost": report["rows"] - rows,
+        "frames_doubled": frames - different,
+        "lanes_complete": sum(lane["verdict"] == "complete" for lane in lanes),
+        "frames_resent": report["frames_resent"],
+        "timeouts": report["timeouts"],
+        "fleet_beat_late_max_s": report["late_max_s"],
+        "ack_latency_p50_ms": round(report["ack_latency_p50_s"] * 1e3, 1),
+        "ack_latency_p95_ms": round(report["ack_latency_p95_s"] * 1e3, 1),
+        "ack_latency_max_ms": round(report["ack_latency_max_s"] * 1e3, 1),
+        "cloud_cpu_cores": round(used["cloud"] / spent_s, 3),
+        "broker_cpu_cores": round(used["broker"] / spent_s, 3),
+        "fleet_cpu_cores": round(report["cpu_s"] / spent_s, 3),
+        "cloud_values_per_cpu_second": round(values / used["cloud"]) if used["cloud"] else None,
+        "cloud_frames_per_cpu_second": round(frames / used["cloud"]) if used["cloud"] else None,
+        "cloud_rss_max_mb": round(max((mb for _, mb in memory.samples), default=0.0), 1),
+        "broker_rss_mb": round(rss_mb(site.broker.pid), 1),
+        "bytes_per_value": round(sum(lane["bytes"] for lane in lanes) / values, 3) if values else None,
+        "broker": version_of(find_mosquitto() or "mosquitto", "-h"),
+        "broker_settings": "; ".join(BROKER_SETTINGS),
+    }
+    return result, _misses(result)
+
+
+def _misses(result: dict[str, Any]) -> list[str]:
+    wanted = {
+        "rows_lost": 0,
+        "frames_doubled": 0,
+        "rows_in_ledger": result["rows_sent"],
+        "frames_in_journal": result["frames_sent"],
+        "lanes_complete": result["devices"],
+    }
+    return [f"{key} is {result[key]:,}, not {value:,}" for key, value in wanted.items() if result[key] != value]
+
+
+def main() -> int:
+    """The command line."""
+    options = parser(__doc__)
+    options.add_argument("--devices", type=int, default=1000)
+    options.add_argument("--rate-hz", type=float, default=1.0, help="frames a second of each device (1)")
+    options.add_argument("--rows", type=int, default=10, help="rows in a frame (10)")
+    options.add_argument("--channels", type=int, default=4, help="channels in a row (4)")
+    options.add_argument("--seconds", type=float, default=60.0, help="how long (60)")
+    options.add_argument("--connections", type=int, default=4, help="MQTT connections they share (4)")
+    arguments = options.parse_args()
+    with (
+        tempfile.TemporaryDirectory(prefix="trueline-fleet-") as folder,
+        Site(Path(folder), broker="mosquitto", broker_settings=BROKER_SETTINGS) as site,
+    ):
+        result, misses = measure(site, arguments)
+    return finish(result, misses, as_json=arguments.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""A day without a link, then the link: what piled up on disk drains completely, in order, in flat memory.
+
+One agent samples 10 Hz x 8 channels for 24 hours of its own time, as fast as the machine gives it, with no broker to
+be reached. Then mosquitto is started. Everything must come out of the export once, in order.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from _common import MemoryWatch, cpu_s, finish, parser, say, version_of
+
+from trueline_sim.children import free_port, wait_until
+from trueline_sim.processes import Site, find_mosquitto
+from trueline_sim.watch import Watch
+
+RATE_HZ = 10
+CHANNELS = 8
+MEMORY_GROWTH_MAX_MB = 10.0
+SETTLED_S = 2.0
+START_NS = 1_767_225_600_000_000_000  # 2026-01-01
+
+
+def stream(rows: int) -> dict[str, Any]:
+    """Eight channels on a decimal grid, as sensors give them."""
+    kinds: list[dict[str, Any]] = [
+        {"kind": "sine", "amplitude": 2.0, "period_s": 600.0, "noise": 0.05},
+        {"kind": "random_walk", "step": 0.02, "noise": 0.02},
+        {"kind": "square", "amplitude": 1.0, "period_s": 120.0, "noise": 0.05},
+        {"kind": "noise", "noise": 0.1},
+    ]
+    source = {"type": "simulated", "rate_hz": RATE_HZ, "rows": rows, "start_ns": START_NS, "flat_out": True, "seed": 7}
+    return {
+        "name": "day",
+        "source": source,
+        "channel": [
+            {"name": f"c{k}", "unit": "Cel", "resolution": 0.01, "u": 0.05, "signal": {"mean": 20.0, **kinds[k % 4]}}
+            for k in range(CHANNELS)
+        ],
+        "stage": [{"type": "missing"}, {"type": "gross_range", "minimum": -50.0, "maximum": 100.0}],
+    }
+
+
+def measure(site: Site, rows: int) -> tuple[dict[str, Any], list[str]]:
+    """Outage, link, drain, export, comparison."""
+    port = free_port()
+    metrics = {"host": "127.0.0.1", "port": port}
+    site.cloud.start()  # it has no broker either, and waits for one
+    agent = site.add_agent(
+        "away", [stream(rows)], frame={"rows_max": 600, "interval_s": 60.0}, extra={"metrics": metrics}
+    )
+    watch = Watch(site.cloud.http_port, {"away": port})
+    agent.start("--until-drained")
+    begun_s = time.monotonic()
+    say(f"no link: {rows:,} rows x {CHANNELS} channels go to disk ...")
+    with MemoryWatch(agent.pid) as memory:
+        wait_until(lambda: not agent.alive or watch.snapshot().spooled >= rows, "the day to be spooled", 900)
+        if not agent.alive:
+            raise agent.error("ended during the outage")
+        spooled_s = time.monotonic()
+        outage_cpu_s = cpu_s(agent.pid)
+        spool_mb = sum(path.stat().st_size for path in agent.state.iterdir()) / 1e6
+        time.sleep(3.0)
+        say("the link is there: it drains ...")
+        drain_start_s = time.monotonic()
+        site.broker.start()
+        told = agent.result(timeout_s=900)
+        drained_s = time.monotonic()
+    times, order = _exported_times(site)
+    result = _result(rows, told, site, memory.samples, times, order_breaks=order) | {
+        "spooling_s": round(spooled_s - begun_s, 2),
+        "spooling_rows_per_s": round(rows / (spooled_s - begun_s)),
+        "spooling_cpu_s": round(outage_cpu_s, 2),
+        "spool_on_disk_mb": round(spool_mb, 2),
+        "drain_s": round(drained_s - drain_start_s, 2),
+        "drain_rows_per_s": round(rows / (drained_s - drain_start_s)),
+        "broker": version_of(find_mosquitto() or "mosquitto", "-h") + ", its defaults",
+    }
+    return result, _misses(result)
+
+
+def _exported_times(site: Site) -> tuple[np.ndarray[Any, np.dtype[np.int64]], int]:
+    """All times of the export, in its order; and how often they step back."""
+    path = site.export("away", "day", site.folder / "day.parquet")
+    times = np.asarray(pq.read_table(path, columns=["time_ns"])["time_ns"].cast("int64"))
+    return times, int((np.diff(times) <= 0).sum())
+
+
+def _result(
+    rows: int,
+    told: dict[str, Any],
+    site: Site,
+    memory: list[tuple[float, float]],
+    times: np.ndarray[Any, np.dtype[np.int64]],
+    *,
+    order_breaks: int,
+) -> dict[str, Any]:
+    expected = START_NS + np.arange(rows, dtype=np.int64) * (1_000_000_000 // RATE_HZ)
+    lanes = site.ledger("away")
+    different = np.unique(times)
+    # The start is over when numpy, SQLite and the link library are loaded and the first frames are on disk.
+    start_mb = next(mb for at_s, mb in memory if at_s >= memory[0][0] + SETTLED_S)
+    return {
+        "rows_sampled": told["rows_sampled"],
+        "rows_spooled": told["rows_spooled"],
+        "rows_exported": len(times),
+        "rows_lost": int((~np.isin(expected, different)).sum()),
+        "rows_doubled": len(times) - len(different),
+        "rows_out_of_order": order_breaks,
+        "ledger_verdict": ", ".join(sorted({lane["verdict"] for lane in lanes})),
+        "agent_drained": told["drained"],
+        "agent_rss_start_mb": round(start_mb, 1),
+        "agent_rss_max_mb": round(max(mb for _, mb in memory), 1),
+        "agent_rss_growth_mb": round(max(mb for _, mb in memory) - start_mb, 1),
+        "bytes_per_value": round(sum(lane["bytes"] for lane in lanes) / sum(lane["values"] for lane in lanes), 3),
+    }
+
+
+def _misses(result: dict[str, Any]) -> list[str]:
+    wanted: dict[str, Any] = {"rows_lost": 0, "rows_doubled": 0, "rows_out_of_order": 0}
+    wanted |= {"agent_drained": True, "ledger_verdict": "complete"}
+    misses = [f"{key} is {result[key]}, not {value}" for key, value in wanted.items() if result[key] != value]
+    if result["agent_rss_growth_mb"] > MEMORY_GROWTH_MAX_MB:
+        misses.append(f"agent memory grew by {result['agent_rss_growth_mb']} MB: at most {MEMORY_GROWTH_MAX_MB} asked")
+    return misses
+
+
+def main() -> int:
+    """The command line."""
+    options = parser(__doc__)
+    options.add_argument("--hours", type=float, default=24.0, help="of the device's own time without a link (24)")
+    arguments = options.parse_args()
+    rows = round(arguments.hours * 3600 * RATE_HZ)
+    with (
+        tempfile.TemporaryDirectory(prefix="trueline-outage-") as folder,
+        Site(Path(folder), broker="mosquitto") as site,
+    ):
+        result, misses = measure(site, rows)
+    return finish(result, misses, as_json=arguments.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
