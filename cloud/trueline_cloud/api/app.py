@@ -215,7 +215,8 @@ def _add_live_paths(
 ) -> None:
     @app.get(
         "/api/v1/live",
-        response_class=EventStream,
+        response_class=Response,
+        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
         summary="New readings of a stream, pushed. Events: hello, readings (columns as in /api/v1/readings; `dropped` "
         "counts rows this listener was too slow for), beat.",
     )
@@ -237,7 +238,8 @@ def _add_live_paths(
 
     @app.get(
         "/api/v1/live/fleet",
-        response_class=EventStream,
+        response_class=Response,
+        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
         summary="The fleet, pushed. Events: hello, fleet (`all`: every device; else the changed ones and those `gone`; "
         "each with its info and lanes), beat.",
     )

@@ -50,7 +50,7 @@ function measured(value, u, resolution) {
   const grid = half ?? resolution ?? 0;
   const places = grid > 0 ? (half ? 1 : 0) - Math.floor(Math.log10(grid)) : 4;
   const decimals = Math.min(12, Math.max(0, places));
-  return [value.toFixed(decimals), half === null ? "± unknown" : `± ${half.toFixed(decimals)}`];
+  return [value.toFixed(decimals).replace("-", "\u2212"), half === null ? "± unknown" : `± ${half.toFixed(decimals)}`];
 }
 
 function element(tag, attributes = {}, ...children) {
@@ -173,13 +173,14 @@ function verdictChip(lane) {
 }
 
 function laneLine(lane) {
-  const counts = element("span", { class: "counts" }, element("b", {}, count(lane.rows_stored)), " stored");
+  const counts = element("span", { class: "counts" });
+  if (lane.rows_head) counts.append(element("b", {}, count(lane.rows_stored)), " stored");
   if (lane.rows_pending) counts.append(" · ", element("b", {}, count(lane.rows_pending)), " pending");
   const line = element("div", { class: "lane", "data-lane": lane.lane },
     element("span", { class: "name" }, lane.lane), verdictChip(lane), counts);
   const why = Object.entries(lane.missing_by_reason).filter(([, n]) => n).map(([reason, n]) => `${count(n)} ${reasonName(reason)}`);
   if (lane.rows_missing) line.append(element("span", { class: "why" }, `${count(lane.rows_missing)} missing: ${why.join(", ") || "reason unknown"}`));
-  if (lane.rows_orphaned) line.append(element("span", { class: "why" }, `${count(lane.rows_orphaned)} in an orphaned tail`));
+  if (lane.rows_orphaned) line.append(element("span", { class: "why odd" }, `${count(lane.rows_orphaned)} in an orphaned tail`));
   return line;
 }
 
@@ -286,10 +287,11 @@ function sentence(lane) {
 function laneAccount(lane) {
   const box = element("section", { class: "account", "data-lane": lane.lane },
     element("div", { class: "head" }, element("h3", {}, `Lane ${lane.lane}`), verdictChip(lane)), element("p", {}, sentence(lane)));
+  if (verdictOf(lane) === "unused") return box;
   const share = element("div", { class: "share" });
   share.setAttribute("aria-hidden", "true");
   const facts = element("dl");
-  const fact = (name, value, look = "") => facts.append(element("div", { class: look }, element("dt", {}, name), element("dd", {}, value)));
+  const fact = (name, value, look) => facts.append(element("div", { class: look ?? "" }, element("dt", {}, name), element("dd", {}, value)));
   for (const part of ["stored", "thinned", "quarantined", "pending", "missing", "orphaned"]) {
     const n = lane[`rows_${part}`];
     if (n && part !== "orphaned") {
@@ -297,7 +299,7 @@ function laneAccount(lane) {
       piece.style.flexGrow = String(n / Math.max(1, lane.rows_head));
       share.append(piece);
     }
-    if (n || ["stored", "pending", "missing"].includes(part)) fact(part[0].toUpperCase() + part.slice(1), count(n), n && ["missing", "orphaned"].includes(part) ? "bad" : "");
+    if (n || ["stored", "pending", "missing"].includes(part)) fact(part[0].toUpperCase() + part.slice(1), count(n), n ? { missing: "bad", orphaned: "odd" }[part] : "");
     if (part === "missing") {
       for (const [why, m] of Object.entries(lane.missing_by_reason)) fact(REASONS[why] ? `${reasonName(why)}: ${REASONS[why]}` : reasonName(why), count(m), "deep bad");
     }
@@ -305,8 +307,7 @@ function laneAccount(lane) {
   fact("Spoken of by the device", count(lane.rows_head));
   for (const [why, n] of Object.entries(lane.lost_before_spool)) if (n) fact(`Lost before the spool: ${reasonName(why)}`, count(n), "bad");
   for (const [what, n] of Object.entries(lane.alarms)) if (n) fact(`Alarm: ${reasonName(what)}`, count(n), "bad");
-  if (lane.rows_head) box.append(share);
-  box.append(facts);
+  box.append(share, facts);
   const each = lane.values ? `, ${(lane.bytes / lane.values).toFixed(2)} B a value` : "";
   box.append(element("p", { class: "note" }, `${count(lane.frames)} frames in ${count(lane.epochs)} ${lane.epochs === 1 ? "epoch" : "epochs"}, ${count(lane.values)} values, ${size(lane.bytes)}${each}. As of ${lane.as_of_ns ? `${stamp(Math.round(lane.as_of_ns / 1e9) * 1000)} UTC` : "never"}.`));
   return box;
@@ -371,8 +372,12 @@ class Series {
 
 const chart = { library: null, drawn: false, due: null, lastDraw: 0 };
 
+// The bundle adds a style for maps unless an element of this id is there; we draw none, and our policy refuses it.
+const MAP_STYLE = "9f215cf04c5486422605d13261cb87401f4e7763b6296af81e98efbc0130da53";
+
 function loadLibrary() {
   chart.library ??= new Promise((resolve, reject) => {
+    document.head.append(element("meta", { id: MAP_STYLE }));
     const script = element("script", { src: "/assets/plotly.js", async: true });
     script.onload = () => resolve(window.Plotly);
     script.onerror = () => reject(new Error("the chart library did not load"));
@@ -438,7 +443,7 @@ function traces(steps, stepMs, colour, unit) {
     marks(steps.filter((step) => step.mean !== null && step.flag === 3), colour.wait, "circle"),
     marks(steps.filter((step) => step.mean !== null && step.flag >= 4), colour.bad, "diamond"),
     { x: gone.map((step) => step.time), y: gone.map(() => 0.02), yaxis: "y2", type: "scatter", mode: "markers", hoverinfo: "x+text", text: gone.map((step) => FLAGS[step.flag]),
-      marker: { color: colour.bad, symbol: "line-ns", size: 12, line: { color: colour.bad, width: 2 } } },
+      marker: { color: colour.bad, symbol: "line-ns", size: 8, line: { color: colour.bad, width: 2 } } },
   ];
 }
 
@@ -671,6 +676,26 @@ $("table-box").addEventListener("toggle", () => { if (view.series) fillTable(vie
 window.addEventListener("hashchange", followAddress);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawSoon);
 
+// A page nobody looks at keeps no line open (a browser allows six to one place), and begins afresh when it is seen again.
+let unseen = null;
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(unseen);
+  if (document.hidden) {
+    unseen = setTimeout(() => {
+      fleet.line.close();
+      fleet.line = null;
+      closeStream("This page was out of sight.");
+    }, 60000);
+  } else if (!fleet.line) {
+    openFleet();
+    if (fleet.chosen) loadDevice(fleet.chosen);
+  }
+});
+
+function openFleet() {
+  fleet.line = new Line("/api/v1/live/fleet", { hello: (data) => { fleet.silentAfter = data.silent_after_s; }, fleet: fleetNews }, fleetLine);
+}
+
 // Ages grow by themselves: that is how silence becomes visible.
 setInterval(() => {
   for (const [name, device] of fleet.devices) showState(fleet.nodes.get(name).querySelector(".state"), device.info);
@@ -680,4 +705,4 @@ setInterval(() => {
   showLatest();
 }, 1000);
 
-fleet.line = new Line("/api/v1/live/fleet", { hello: (data) => { fleet.silentAfter = data.silent_after_s; }, fleet: fleetNews }, fleetLine);
+openFleet();
