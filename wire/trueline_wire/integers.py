@@ -108,7 +108,7 @@ def put_floats(out: bytearray, numbers: NDArray[np.float64]) -> None:
 
 def _compress(numbers: NDArray[Any], config: ChunkConfig = _AUTO) -> bytes:
     candidates = [_chunk(numbers, config)]
-    if len(numbers) >= _PREDICTED_MIN:
+    if len(numbers) >= _PREDICTED_MIN and numbers.itemsize < 8:  # noqa: PLR2004 - pcodec predicts 32 bits at most
         candidates += [_chunk(numbers, predicted) for predicted in _PREDICTED]
     candidates = [candidate for candidate in candidates if not _refused(candidate, numbers.itemsize)]
     # pcodec chose what we do not send: take the better of two that we do.
