@@ -81,7 +81,7 @@ class Journal:
         quarantine_records_max: records kept aside, at most; the oldest go first, their count stays in the ledger.
         quarantine_bytes_max: bytes kept aside, at most; the oldest lose their bytes first.
         now_ns: the cloud's clock, ns since 1970.
-        committed: told of the frames of each group once they are synced.
+        committed: told of each group once it is synced.
 
     Raises:
         ConfigError: the file is not a journal this version knows.
@@ -95,7 +95,7 @@ class Journal:
         quarantine_records_max: int = 10_000,
         quarantine_bytes_max: int = 64 * 1024 * 1024,
         now_ns: Callable[[], int] = time.time_ns,
-        committed: Callable[[list[StoredFrame[Readings]]], None] = lambda _frames: None,
+        committed: Callable[[Group[Readings]], None] = lambda _group: None,
     ) -> None:
         self.path: Final = path
         self._quarantine_max = (quarantine_records_max, quarantine_bytes_max)
@@ -177,8 +177,7 @@ class Journal:
         for (device, lane), (_, state) in group.lanes.items():
             self._remember(device, lane, state)
         self._checkpoint()
-        if group.frames:
-            self._committed(group.frames)
+        self._committed(group)
 
     # ------------------------------------------------------------ beside the port
 
