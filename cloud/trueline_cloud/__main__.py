@@ -57,8 +57,8 @@ When frames are taken and pages are served, one line says so on stdout:
 SIGTERM commits what came, acknowledges it, and ends with 0.
 """
 
-_TIME: Final = """A time is RFC 3339 (2026-03-01T12:00:00Z, 2026-03-01T13:00:00.5+01:00), a day (2026-03-01), or an integer
-of ns since 1970."""
+_TIME: Final = """A time is RFC 3339 (2026-03-01T12:00:00Z, 2026-03-01T13:00:00.5+01:00), a day (2026-03-01), or
+an integer of ns since 1970."""
 
 _RFC3339: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d))?", re.ASCII

@@ -23,6 +23,13 @@ _PORT_MAX: Final = 65_535
 _TOKEN_SIZE_MIN: Final = 16
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where pages and API are.
 
@@ -122,10 +129,3 @@ def read_token(http: HttpSettings) -> str | None:
             " `openssl rand -hex 32` makes a good one"
         )
     return token
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
