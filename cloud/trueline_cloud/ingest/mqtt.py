@@ -156,7 +156,7 @@ class MqttLink:
         self._tls = None if settings.tls is None else settings.tls.context()
         self._stopping = threading.Event()
         self._client: paho.Client | None = None
-        self._accepted = self._paused = False
+        self._reached = self._accepted = self._paused = False
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
 
     def start(self) -> None:
@@ -186,14 +186,12 @@ class MqttLink:
     def _run(self) -> None:
         protocol, back_off_s = MQTTProtocolVersion.MQTTv5, _BACK_OFF_MIN_S
         while not self._stopping.is_set():
-            self._accepted = False
+            self._reached = self._accepted = False
             self._serve(protocol)
-            if self._accepted:
-                back_off_s = _BACK_OFF_MIN_S
-            else:
+            if self._reached and not self._accepted:  # there is a broker, but it does not speak like this
                 other = protocol is MQTTProtocolVersion.MQTTv5
                 protocol = MQTTProtocolVersion.MQTTv311 if other else MQTTProtocolVersion.MQTTv5
-                back_off_s = min(_BACK_OFF_MAX_S, 2 * back_off_s)
+            back_off_s = _BACK_OFF_MIN_S if self._accepted else min(_BACK_OFF_MAX_S, 2 * back_off_s)
             self._stopping.wait(back_off_s * self._rng.uniform(0.5, 1.0))
 
     def _serve(self, protocol: MQTTProtocolVersion) -> None:
@@ -208,6 +206,7 @@ class MqttLink:
                 client.connect(settings.host, settings.port, settings.keepalive_s, clean_start=True, properties=wishes)
             else:
                 client.connect(settings.host, settings.port, settings.keepalive_s)
+            self._reached = True
             while not self._stopping.is_set() and client.loop(_LOOP_S) == MQTTErrorCode.MQTT_ERR_SUCCESS:
                 pass
             if self._stopping.is_set():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from trueline_cloud.crash_points import reach
 from trueline_wire.delivery import StoreFull
 
 if TYPE_CHECKING:
@@ -101,12 +102,14 @@ class Ingest:
             self.unknown[name] = self.unknown.get(name, 0) + 1
             link.answer(device, token, [])
             return
+        reach("after_receive")
         if self._marker.suspected(message):
             replies = self._receiver.poison(device, message, _POISON)
         else:
             self._marker.take(message)
             replies = self._receiver.received(device, message)
             self._marker.release(message)
+        reach("after_decode")
         if replies or not self._receiver.open_frames:
             link.answer(device, token, [reply.message for reply in replies])
             if token is not None:
@@ -156,6 +159,7 @@ class Ingest:
         Raises:
             SpoolUnsafe: a sync failed; end the process.
         """
+        reach("before_commit")
         began = self._clock()
         replies = self._receiver.commit()
         waiting, self._waiting = self._waiting, {}
@@ -165,6 +169,7 @@ class Ingest:
         self._committed_s = self._clock()
         self._metrics.committed(self._committed_s - began, size)
         self._answer(waiting, replies)
+        reach("after_ack")
 
     def presence(self, device: str, *, online: bool) -> None:
         """A device says it is there, or its broker says it is gone. From any thread; written down before long."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import apsw
 
+from trueline_cloud.crash_points import reach
 from trueline_cloud.storage.rollups import merge_bytes, summarise
 from trueline_cloud.storage.store import MINUTE_NS
 from trueline_cloud.storage.tables import open_writer
@@ -168,7 +169,9 @@ class Journal:
         try:
             self._begin()
             self._write(group)
+            reach("in_commit")
             self._run("COMMIT")
+            reach("after_commit")
         except apsw.Error as error:
             self._failed(error)
         except BaseException:
