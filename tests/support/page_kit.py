@@ -12,7 +12,6 @@ import numpy as np
 import uvicorn
 
 from trueline_cloud.api.app import create_app
-from trueline_cloud.live import Live
 from trueline_cloud.storage.store import DeviceInfo, LaneLedger, Rollup, worst_verdict
 from trueline_wire.readings import Channel, Flag, Readings, Schema, worst_flag
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
+    from trueline_cloud.live import Live
     from trueline_cloud.storage.store import Reader
 
 MINUTE_NS = 60 * 10**9
