@@ -329,6 +329,13 @@ class SqliteSpool:
         return pages * PAGE_SIZE
 
     @property
+    def rows_released(self) -> int:
+        """Rows of both lanes that were acknowledged, dropped ones whose gap was acknowledged included."""
+        newest = {epoch.lane: epoch for epoch in self._book.epochs.values()}
+        waiting = {lane: next((e for e in self._book.of_lane(lane) if not e.released), None) for lane in newest}
+        return sum((first.floor_rows if first else newest[lane].rows_end) for lane, first in waiting.items())
+
+    @property
     def quarantined(self) -> int:
         """Damaged records kept aside."""
         count: int = self._db.execute("SELECT count(*) FROM quarantine").get

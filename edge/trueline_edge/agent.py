@@ -1,0 +1,415 @@
+"""The agent: every room of the device, put together in the order the data takes, run as one group of tasks.
+
+Promises: rows and the place they came from are committed together, so a kill neither skips nor repeats one. A stop in
+order (SIGTERM) goes from the sensors forwards: sources end, stages are flushed, what waits is spooled, the link says
+goodbye. A spool that broke its word ends the process with exit code 70; systemd starts it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import signal
+import sys
+import time
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from trueline_edge.checkpoint import Checkpoint, Mark
+from trueline_edge.courier import Courier, Inbox
+from trueline_edge.framing import Cut, Framer, encode_frames
+from trueline_edge.logs import log_as_json
+from trueline_edge.notify import Notifier
+from trueline_edge.pipeline import Pipeline
+from trueline_edge.publish import make_link
+from trueline_edge.spool import SqliteSpool
+from trueline_wire.delivery import Outgoing, Sender
+from trueline_wire.envelope import Lane
+from trueline_wire.errors import SpoolUnsafe
+from trueline_wire.keys import KeyRing, SigningKey
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from trueline_edge.config import AgentConfig, StreamConfig
+    from trueline_edge.sources import Batch, Source
+    from trueline_wire.readings import Readings
+
+__all__ = ["EXIT_UNSAFE", "Agent", "Figures", "run_agent"]
+
+_LOG: Final = logging.getLogger(__name__)
+
+EXIT_UNSAFE: Final = 70
+"""Exit code when durable storage broke its word."""
+
+_LANES: Final = {"data": Lane.DATA, "event": Lane.EVENT}
+_HEALTH_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the agent can say of itself. Rows of `sampled`, `spooled`, `lost`, `dropped` over the life of its state."""
+
+    rows_sampled: int
+    rows_spooled: int
+    rows_lost: dict[str, int]
+    rows_dropped: int
+    rows_corrupt: int
+    rows_acknowledged: int
+    frames_appended: int
+    frames_sent: int
+    frames_acknowledged: int
+    bytes_appended: int
+    values_appended: int
+    timeouts: int
+    alarms: dict[str, int]
+    spool_bytes: int
+    spool_limit_bytes: int
+    link_up: bool
+    last_ack_age_s: float
+    drained: bool
+
+
+class _Stream:
+    """A source, its stages and its framer."""
+
+    def __init__(self, config: StreamConfig, agent: AgentConfig, mark: Mark) -> None:
+        self.name: Final = config.name
+        self.lane: Final = _LANES[config.lane]
+        self.schema: Final = config.schema(agent.device)
+        self.source: Final[Source] = config.source.open(self.schema, config.channels, rows_max=agent.frame.rows_max)
+        self.pipeline: Final = Pipeline(config.stages, self.schema)
+        self.framer: Final = Framer(agent.frame.rows_max, agent.frame.interval_s)
+        self.offset = mark.offset
+        if mark.offset:
+            self.source.resume(mark.offset)
+        if mark.stages and not self.pipeline.restore(mark.stages):
+            _LOG.warning("the stages were changed: they start fresh", extra={"stream": self.name})
+
+    def take(self, batch: Batch) -> list[Cut]:
+        """Send a batch through the stages; the cuts that became due."""
+        readings = self.pipeline(batch.readings)
+        self.offset = batch.offset
+        return self._add(readings, len(batch.readings), batch.lost)
+
+    def finish(self) -> list[Cut]:
+        """What stages and framer still hold."""
+        cuts = [cut for held in self.pipeline.flush() for cut in self._add(held, 0, {})]
+        last = self.framer.cut()
+        return [*cuts, last] if last.rows or last.sampled else cuts
+
+    def _add(self, readings: Readings, sampled: int, lost: Any) -> list[Cut]:
+        now_s = time.monotonic()
+        stages = self.pipeline.state()
+        return self.framer.add(readings, now_s, offset=self.offset, stages=stages, sampled=sampled, lost=lost)
+
+
+class Agent:
+    """One device's agent. Made in the loop that runs it, once.
+
+    Args:
+        config: see `AgentConfig`.
+        until_drained: end when all finite sources are exhausted and everything is acknowledged.
+        notifier: the service manager.
+        rng: epoch ids and jitter.
+
+    Raises:
+        ConfigError: the state folder cannot be used, or a source's input is not the one it was.
+        SpoolUnsafe: no spool can be kept there.
+    """
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        *,
+        until_drained: bool = False,
+        notifier: Notifier | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._config = config
+        self._until_drained = until_drained
+        self._notifier = notifier or Notifier()
+        self._stop = asyncio.Event()
+        self._inbox = Inbox(asyncio.get_running_loop())
+        rng = rng or random.SystemRandom()
+        ring = KeyRing()
+        ring.trust("cloud", config.cloud.public_key)
+        signer = SigningKey.load_or_create(config.state / "device.key")
+        # In the order the data takes: sources, stages, framers, sender, spool, link; the spool first, as it remembers.
+        self._spool = SqliteSpool(config.state, size_max_bytes=config.spool.size_max_bytes)
+        try:
+            self._checkpoint = Checkpoint.decode(self._spool.checkpoint())
+            marks = self._checkpoint.marks
+            self._streams = [_Stream(stream, config, marks.get(stream.name, Mark())) for stream in config.streams]
+            sender = Sender(
+                self._spool,
+                device=config.device,
+                signer=signer,
+                verifier=ring,
+                rng=rng,
+                clean=self._spool.was_clean,
+                journal=self._spool.journal,
+                lost=self._checkpoint.lost,
+            )
+            self._courier = Courier(sender, self._spool)
+            self._link = make_link(config.links, config.device, rng=rng)
+        except BaseException:
+            self._spool.close(clean=self._spool.was_clean)
+            raise
+        self._dropped_before = self._checkpoint.dropped
+        self._corrupt_before = self._checkpoint.corrupt
+        self._tell_salvage()
+
+    def _tell_salvage(self) -> None:
+        salvage = self._spool.salvage
+        if salvage is not None:
+            _LOG.error(
+                "the spool was damaged; what could be read of it was kept",
+                extra={
+                    "reason": salvage.reason,
+                    "aside": salvage.aside.name,
+                    "records_kept": salvage.records,
+                    "records_lost": salvage.records_lost,
+                    "rows_lost": salvage.rows_lost,
+                },
+            )
+
+    # ------------------------------------------------------------ life
+
+    def stop(self) -> None:
+        """End in order."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Work until stopped, or drained where that was asked for; then bring everything to safety.
+
+        Raises:
+            ConfigError: a source cannot be read as the configuration says.
+            SpoolUnsafe: durable storage broke its word.
+        """
+        inbox = self._inbox
+        clean = False
+        try:
+            async with asyncio.TaskGroup() as group:
+                # From the broker backwards.
+                services = [
+                    group.create_task(self._link.run(inbox), name="link"),
+                    group.create_task(self._courier.deliver_forever(inbox, self._link), name="courier"),
+                    group.create_task(self._feed_watchdog_forever(), name="watchdog"),
+                    *(group.create_task(service, name="metrics") for service in self._metrics_service()),
+                ]
+                streams = [group.create_task(self._run_stream(stream), name=stream.name) for stream in self._streams]
+                self._notifier.ready()
+                _LOG.info("running", extra={"device": self._config.device, "streams": len(streams)})
+                await self._until_done(streams)
+                self._notifier.stopping()
+                # From the sensors forwards.
+                self._stop.set()
+                await asyncio.gather(*streams)
+                await self._courier.do(lambda: self._append(None, Cut()))
+                for service in services:
+                    service.cancel()
+            clean = True
+        except BaseExceptionGroup as errors:
+            raise _one_of(errors) from errors
+        finally:
+            self._courier.close()
+            self._spool.close(clean=clean)
+
+    async def _until_done(self, streams: list[asyncio.Task[None]]) -> None:
+        """Return when stopped, or drained where that was asked for."""
+        stopped = asyncio.create_task(self._stop.wait())
+        try:
+            if self._until_drained:
+                exhausted = asyncio.create_task(asyncio.wait(streams))
+                await asyncio.wait({exhausted, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                exhausted.cancel()
+                while not stopped.done() and not self._courier.drained:
+                    await asyncio.wait([stopped], timeout=0.02)
+            else:
+                await stopped
+        finally:
+            stopped.cancel()
+
+    def _metrics_service(self) -> list[Coroutine[Any, Any, None]]:
+        metrics = self._config.metrics
+        if metrics is None:
+            return []
+        from trueline_edge.metrics import serve_forever  # noqa: PLC0415 - not paid for where it is not configured
+
+        return [serve_forever(metrics.host, metrics.port, self.figures)]
+
+    async def _feed_watchdog_forever(self) -> None:
+        """Say that we live, but only after the spool's thread has answered."""
+        interval_s = min(_HEALTH_S, (self._notifier.watchdog_s or 2 * _HEALTH_S) / 2)
+        while True:
+            await self._courier.do(lambda: None)
+            self._notifier.alive()
+            await asyncio.sleep(interval_s)
+
+    # ------------------------------------------------------------ the way of the data
+
+    async def _run_stream(self, stream: _Stream) -> None:
+        """Source -> stages -> frames -> spool. The spool's pace is the pace of a finite source."""
+        stopped = asyncio.create_task(self._stop.wait())
+        async with aclosing(stream.source.batches()) as batches:
+            following = asyncio.create_task(_next(batches))
+            try:
+                while not stopped.done():
+                    due_s = stream.framer.due_s
+                    timeout = None if due_s is None else max(due_s - time.monotonic(), 0.0)
+                    await asyncio.wait({following, stopped}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+                    if following.done():
+                        cuts = stream.take(following.result())
+                        following = asyncio.create_task(_next(batches))
+                    elif due_s is not None and time.monotonic() >= due_s:
+                        cuts = [stream.framer.cut()]
+                    else:
+                        continue
+                    await self._spool_cuts(stream, cuts)
+            except _Exhausted:
+                _LOG.info("the source is exhausted", extra={"stream": stream.name})
+            finally:
+                stopped.cancel()
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+        await self._spool_cuts(stream, stream.finish())
+
+    async def _spool_cuts(self, stream: _Stream, cuts: list[Cut]) -> None:
+        for cut in cuts:
+            await self._courier.do(lambda cut=cut: self._append(stream, cut))  # type: ignore[misc]
+        if cuts:
+            self._inbox.wake()
+
+    def _append(self, stream: _Stream | None, cut: Cut) -> None:
+        """Make a cut durable, with the checkpoint behind it. Runs in the courier's thread."""
+        checkpoint, sender = self._checkpoint, self._courier.sender
+        frames: list[Outgoing] = []
+        if stream is not None:
+            rows_max, message_max = self._config.frame.rows_max, self._inbox.message_max
+            frames, too_large = encode_frames(cut.readings, stream.lane, rows_max=rows_max, message_max=message_max)
+            if too_large:
+                cut.lost["frame_too_large"] = cut.lost.get("frame_too_large", 0) + too_large
+            mark = checkpoint.marks.setdefault(stream.name, Mark())
+            mark.offset, mark.stages = cut.offset, cut.stages
+            mark.sampled += cut.sampled
+            mark.spooled += sum(frame.rows for frame in frames)
+            checkpoint.frames += len(frames)
+            checkpoint.body_bytes += sum(len(frame.body) for frame in frames)
+            checkpoint.values += sum(frame.rows for frame in frames) * len(stream.schema.channels)
+        checkpoint.lost = _sum(sender.lost, cut.lost)
+        checkpoint.dropped = self._dropped_before + sender.counts.rows_dropped
+        checkpoint.corrupt = self._corrupt_before + sender.counts.rows_corrupt
+        lost_before = sender.counts.rows_lost
+        sender.append(frames, checkpoint.encode(), cut.lost)
+        if stream is not None and sender.counts.rows_lost > lost_before:  # not even a gap made room
+            checkpoint.marks[stream.name].spooled -= sender.counts.rows_lost - lost_before
+            checkpoint.frames -= len(frames)
+            checkpoint.body_bytes -= sum(len(frame.body) for frame in frames)
+            checkpoint.values -= sum(frame.rows for frame in frames) * len(stream.schema.channels)
+        if frames:
+            self._courier.drained = False
+
+    # ------------------------------------------------------------ figures
+
+    def figures(self) -> Figures:
+        """Where the agent stands."""
+        checkpoint, sender = self._checkpoint, self._courier.sender
+        counts = sender.counts
+        last_ack_s = self._courier.last_ack_s
+        return Figures(
+            rows_sampled=checkpoint.sampled,
+            rows_spooled=checkpoint.spooled,
+            rows_lost=dict(sender.lost),
+            rows_dropped=self._dropped_before + counts.rows_dropped,
+            rows_corrupt=self._corrupt_before + counts.rows_corrupt,
+            rows_acknowledged=self._courier.rows_acknowledged,
+            frames_appended=checkpoint.frames,
+            frames_sent=counts.frames_sent,
+            frames_acknowledged=counts.frames_acknowledged,
+            bytes_appended=checkpoint.body_bytes,
+            values_appended=checkpoint.values,
+            timeouts=counts.timeouts,
+            alarms=dict(counts.alarms),
+            spool_bytes=self._courier.spool_bytes,
+            spool_limit_bytes=self._spool.size_max_bytes,
+            link_up=self._inbox.is_up,
+            last_ack_age_s=math.nan if last_ack_s is None else time.monotonic() - last_ack_s,
+            drained=self._courier.drained,
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """What `run --json` prints at the end."""
+        f = self.figures()
+        return {
+            "device": self._config.device,
+            "rows_sampled": f.rows_sampled,
+            "rows_spooled": f.rows_spooled,
+            "rows_lost": f.rows_lost,
+            "rows_dropped": f.rows_dropped,
+            "frames_appended": f.frames_appended,
+            "frames_acknowledged": f.frames_acknowledged,
+            "bytes_appended": f.bytes_appended,
+            "values_appended": f.values_appended,
+            "drained": f.drained,
+        }
+
+
+class _Exhausted(Exception):  # noqa: N818 - says what is the case
+    """The source has no more: what StopAsyncIteration cannot say, as it cannot leave a task."""
+
+
+async def _next(batches: Any) -> Batch:
+    try:
+        batch: Batch = await anext(batches)
+    except StopAsyncIteration:
+        raise _Exhausted from None
+    return batch
+
+
+def _sum(lost: dict[str, int], more: dict[str, int]) -> dict[str, int]:
+    return {reason: lost.get(reason, 0) + more.get(reason, 0) for reason in {**lost, **more}}
+
+
+def _one_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error in a group of groups; SpoolUnsafe before any other."""
+    unsafe = group.subgroup(SpoolUnsafe)
+    found: BaseException = unsafe or group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
+
+
+def run_agent(config: AgentConfig, *, until_drained: bool = False, as_json: bool = False) -> int:
+    """Run an agent in this process until SIGTERM, SIGINT, or until it has drained.
+
+    Returns:
+        0 after an end in order, 70 where durable storage broke its word.
+
+    Raises:
+        ConfigError: see `Agent`.
+    """
+    log_as_json()
+    try:
+        agent = asyncio.run(_run(config, until_drained=until_drained))
+    except SpoolUnsafe as error:
+        _LOG.critical("durable storage broke its word: no more is accepted", extra={"reason": str(error)})
+        return EXIT_UNSAFE
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(agent.summary()).decode() + "\n")
+        sys.stdout.flush()
+    return 0
+
+
+async def _run(config: AgentConfig, *, until_drained: bool) -> Agent:
+    agent = Agent(config, until_drained=until_drained)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, agent.stop)
+    await agent.run()
+    return agent
