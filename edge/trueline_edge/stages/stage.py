@@ -49,7 +49,10 @@ class Stage(Protocol):
 class StageConfig(Protocol):
     """What a person writes under `[[stream.stage]]`; a stage that exists is valid."""
 
-    channels: tuple[str, ...] | None
+    @property
+    def channels(self) -> tuple[str, ...] | None:
+        """The channels judged; None for all."""
+        raise NotImplementedError
 
     def stage(self, schema: Schema) -> Stage:
         """The stage for readings of this schema."""
