@@ -58,24 +58,25 @@ def gap_over(device: str, lane: Lane, epoch: Ancestor, rows: Sequence[SpoolRow],
 def gap_before(device: str, lane: Lane, epoch: Ancestor, first: int, row: SpoolRow | None, reason: str) -> Replacement:
     """A gap from number `first` up to a row, or to the end of the epoch where there is none.
 
-    Where the row is a gap itself, or unreadable, the count in front of it is unknown: it becomes part of the new one.
+    Where the row is a gap itself, or unreadable, the count in front of it is unknown: it becomes part of the new one,
+    and a gap keeps its reason, because the number asked for may have been an old one.
     """
     rows: list[SpoolRow] = []
     if row is None:
         last, rows_after = epoch.end, epoch.rows_end
-    elif row.message is not None and peek_kind(row.message) is not Kind.GAP:
-        last, rows_after = row.first - 1, row.rows_after - row.rows
+    elif (held := _gap_of(row)) is not None:
+        return Replacement([row], replace(held, first=first))
+    elif row.message is None:
+        rows, last, rows_after, reason = [row], row.last, row.rows_after, "corrupt"
     else:
-        rows, last, rows_after = [row], row.last, row.rows_after
+        last, rows_after = row.first - 1, row.rows_after - row.rows
     return Replacement(rows, Gap(device, lane, epoch.epoch, first, last, epoch.rows_start, rows_after, reason))
 
 
 def gap_trimmed(row: SpoolRow, last: int) -> Replacement | None:
     """What is left of a gap when the numbers up to `last` are acknowledged; None if it does not straddle them."""
-    if row.message is None or not row.first <= last < row.last:
-        return None
-    gap = read_record(reread_envelope(row.message))
-    return Replacement([row], replace(gap, first=last + 1)) if isinstance(gap, Gap) else None
+    gap = _gap_of(row) if row.first <= last < row.last else None
+    return Replacement([row], replace(gap, first=last + 1)) if gap is not None else None
 
 
 def is_data(row: SpoolRow) -> bool:
@@ -89,6 +90,13 @@ def schema_of(row: SpoolRow) -> bytes | None:
         return None
     record = read_record(reread_envelope(row.message))
     return record.schema if isinstance(record, Data) else None
+
+
+def _gap_of(row: SpoolRow) -> Gap | None:
+    if row.message is None or peek_kind(row.message) is not Kind.GAP:
+        return None
+    record = read_record(reread_envelope(row.message))
+    return record if isinstance(record, Gap) else None
 
 
 def _times(row: SpoolRow) -> tuple[int, int] | None:

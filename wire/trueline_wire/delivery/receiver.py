@@ -99,6 +99,14 @@ class _Lane:
         known = self.epochs.get(epoch)
         return known.last + 1 if known is not None else 1
 
+    def line_of(self, epoch: bytes | None) -> set[bytes]:
+        """An epoch and those before it, as far as known."""
+        line: set[bytes] = set()
+        while epoch is not None and epoch not in line and epoch in self.epochs:
+            line.add(epoch)
+            epoch = self.epochs[epoch].parent
+        return line
+
     def alarm(self, name: str) -> None:
         self.alarms[name] = self.alarms.get(name, 0) + 1
 
@@ -222,7 +230,7 @@ class Receiver(Generic[DecodedT]):
                 self._advance(lane, record)
             case Gap():
                 if record.epoch not in lane.epochs:
-                    self._know(lane, record.epoch, None, record.rows_start, root=False)
+                    self._know(lane, record.epoch, None, record.rows_start)
                 self.counts.gaps += 1
                 missing = record.rows_after - lane.epochs[record.epoch].rows
                 self._group.gaps.append((record, max(0, missing)))
@@ -253,6 +261,8 @@ class Receiver(Generic[DecodedT]):
 
     def _advance(self, lane: _Lane, record: Record) -> None:
         known = lane.epochs[record.epoch]
+        if known.end is not None and known.last <= known.end < record.last:
+            lane.alarm("fork")
         rows = max(known.rows, record.rows_after)
         lane.epochs[record.epoch] = replace(
             known,
@@ -260,7 +270,7 @@ class Receiver(Generic[DecodedT]):
             rows=rows,
             head=max(known.head, record.last),
             rows_head=max(known.rows_head, rows),
-            orphaned=False,
+            orphaned=known.end is not None and max(known.end, record.last) < known.head,
         )
 
     def _keep_early(self, key: tuple[str, Lane], lane: _Lane, record: Record, message: bytes) -> None:
@@ -328,7 +338,11 @@ class Receiver(Generic[DecodedT]):
             known = lane.epochs[ancestor.epoch]
             if known.last > ancestor.end and known.end != ancestor.end:
                 lane.alarm("fork")
-            lane.epochs[ancestor.epoch] = known = replace(known, end=ancestor.end, orphaned=False)
+            is_short = ancestor.end < known.head  # more was heard of than this card ever gave out
+            if is_short and known.last <= ancestor.end and known.end != ancestor.end:
+                lane.alarm("restored_or_cloned")
+            known = replace(known, end=ancestor.end, orphaned=is_short and known.last < known.head)
+            lane.epochs[ancestor.epoch] = known
             if (gone or ancestor.released) and known.last < ancestor.end:
                 self._forget(lane, key, known, ancestor)
             parent = ancestor.epoch
@@ -353,17 +367,18 @@ class Receiver(Generic[DecodedT]):
         if said.end > known.head:
             lane.epochs[said.epoch] = replace(known, head=said.end, rows_head=max(said.rows_end, known.rows))
 
-    def _know(self, lane: _Lane, epoch: bytes, parent: bytes | None, rows_start: int, *, root: bool = True) -> None:
+    def _know(self, lane: _Lane, epoch: bytes, parent: bytes | None, rows_start: int) -> None:
         """Make an epoch known. A second child of one parent, or a new root, means a restored or cloned card."""
         known = lane.epochs.get(epoch)
         if known is not None and (known.parent is not None or parent is None):
             return
         others = [other for other in lane.epochs.values() if other.epoch != epoch]
         forked = bool(others) and any(other.parent == parent for other in others)
-        if forked and (parent is not None or root):
+        if forked and (parent is not None or rows_start == 0):  # rows before it: its parent is only not known
             lane.alarm("restored_or_cloned")
+            line = lane.line_of(parent)
             for other in others:
-                if other.end is None and other.epoch != parent:
+                if other.epoch not in line and (other.end is None or other.last < other.head):
                     lane.epochs[other.epoch] = replace(other, orphaned=True)
         if known is None:
             known = EpochState(epoch=epoch, rows_start=rows_start, rows=rows_start, rows_head=rows_start)

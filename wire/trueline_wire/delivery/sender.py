@@ -288,7 +288,7 @@ class Sender:
         for lane in self._lanes.values():
             lane.rewind(lane.floor)
             lane.release()
-            lane.rewound_s = now_s
+            lane.rewound_s, lane.rewinds = now_s, 0
 
     def disconnected(self) -> None:
         """The link is down: nothing is in flight any more."""
@@ -431,8 +431,7 @@ class Sender:
             self._forgotten(lane, epoch, last)
         elif ack.code is AckCode.OK and lane.may_rewind(now_s):
             self.counts.rewinds += 1
-            lane.rewound_s = now_s
-            lane.rewind(lane.floor)
+            lane.rewind_to_floor(now_s)
         if ack.code is AckCode.NEED_SCHEMA:
             self._supply_schema(lane, ack.need, now_s)
 
@@ -481,10 +480,9 @@ class Sender:
         encoded = self._spool.schema(schema_hash)
         if encoded is None:
             self._schema_lost(lane, schema_hash)
-        elif now_s - lane.rewound_s >= (lane.srtt_s or 0.0):
-            lane.rewound_s = now_s
+        elif lane.may_send_schema(now_s):
             self._control.append(SchemaMessage(self._device, encoded).seal(self._signer))
-            lane.rewind(lane.floor)
+            lane.rewind_to_floor(now_s)
 
     def _schema_lost(self, lane: LaneWindow, schema_hash: bytes) -> None:
         """Frames whose schema the spool has lost can never be understood: they become a GAP."""

@@ -81,6 +81,7 @@ class LaneWindow:
     credit: int = _UNLIMITED
     deadline_s: float | None = None
     rewound_s: float = float("-inf")
+    rewinds: int = 0  # since the last progress
     held_until_s: float | None = None
     hold_s: float = 0.0
     srtt_s: float | None = None
@@ -133,6 +134,7 @@ class LaneWindow:
         """All up to `last` has arrived: the floor rises, the window opens by one for each record."""
         self.floor = last + 1
         self.next = max(self.next, self.floor)
+        self.rewinds = 0
         while self.in_flight and self.in_flight[0].last <= last:
             item = self.in_flight.popleft()
             self.size = min(self.size + 1, float(self.limits.window_frames))
@@ -149,11 +151,27 @@ class LaneWindow:
             self.deadline_s = None
 
     def may_rewind(self, now_s: float) -> bool:
-        """At most once a round trip, and only when the oldest record in flight has had one."""
-        if not self.in_flight:
-            return False
+        """At most once a round trip, and only when the oldest record in flight has had one.
+
+        Each rewind that brought nothing doubles the wait: on a link slower than it was when it was measured, what is
+        sent again would only queue behind itself.
+        """
+        return bool(self.in_flight) and now_s - max(self.rewound_s, self.in_flight[0].sent_s) >= self._patience_s()
+
+    def may_send_schema(self, now_s: float) -> bool:
+        """At once when first asked for, then as seldom as a rewind."""
+        return self.rewinds == 0 or now_s - self.rewound_s >= self._patience_s()
+
+    def _patience_s(self) -> float:
         round_trip = self.srtt_s if self.srtt_s is not None else self.limits.timeout_min_s
-        return now_s - max(self.rewound_s, self.in_flight[0].sent_s) >= round_trip
+        return min(round_trip * 2.0 ** min(self.rewinds, 16), self.limits.timeout_max_s)
+
+    def rewind_to_floor(self, now_s: float) -> None:
+        """An acknowledgement brought no progress: send again from the floor, half as much at once."""
+        self.rewound_s = now_s
+        self.rewinds += 1
+        self.size = max(1.0, self.size / 2)
+        self.rewind(self.floor)
 
     def timed_out(self, rng: random.Random) -> None:
         """Nothing came back in time: start over at the floor, one record at a time, twice as patient."""
