@@ -47,8 +47,11 @@ SELECT l.id, device, lane, heard_ns, lost, alarms, frames, bytes, cells, rows_st
 FROM lanes l JOIN devices d ON d.id = l.device_id"""
 
 _ROLLUPS: Final = """
-SELECT group_concat(minute), group_concat(schema_id), group_concat(hex(columns), '')
-FROM rollups WHERE stream_id = ? AND minute >= ? AND minute < ?"""
+SELECT s.newest_schema_id, group_concat(minute), group_concat(schema_id), min(schema_id) = max(schema_id),
+       CAST(group_concat(columns, '') AS BLOB)
+FROM devices d JOIN streams s ON s.device_id = d.id
+LEFT JOIN rollups r ON r.stream_id = s.id AND minute >= ? AND minute < ?
+WHERE device = ? AND stream = ? AND newest_schema_id > 0"""
 
 _FRAMES_AT_ONCE: Final = 64
 
@@ -177,12 +180,12 @@ class JournalReader:
         """
         if step_ns <= 0:
             raise ValueError(f"a step of {step_ns} ns: it must be positive")
-        stream_id, schema_id, span_max_ns = self._stream(device, stream)
-        schema = self._schema(schema_id)
         if step_ns % MINUTE_NS == 0:
-            minutes, records = self._minutes(stream_id, schema, start_ns // MINUTE_NS, -(-end_ns // MINUTE_NS))
+            minutes, records, schema = self._minutes(device, stream, start_ns // MINUTE_NS, -(-end_ns // MINUTE_NS))
             step, records = rollups.group(minutes * MINUTE_NS // step_ns, records)
         else:
+            stream_id, schema_id, span_max_ns = self._stream(device, stream)
+            schema = self._schema(schema_id)
             parts = [
                 (step, _matched(records, batch.schema, schema))
                 for batch in self._readings(stream_id, span_max_ns, start_ns, end_ns)
@@ -257,29 +260,28 @@ class JournalReader:
             self._corrupt(f"a frame of stream {schema.stream!r} of {schema.device} is skipped: {error.reason}")
             return None
 
-    def _minutes(self, stream_id: int, schema: Schema, first: int, last: int) -> tuple[NDArray[np.int64], Records]:
-        minutes, schema_ids, columns = self._all(_ROLLUPS, (stream_id, first, last))[0]
-        empty = np.empty((0, len(schema.channels)), RECORD)
+    def _minutes(self, device: str, stream: str, first: int, last: int) -> tuple[NDArray[np.int64], Records, Schema]:
+        newest, minutes, schema_ids, alike, columns = self._all(_ROLLUPS, (first, last, device, stream))[0]
+        if newest is None:
+            raise KeyError(f"{device}/{stream}")
+        schema = self._schema(newest)
         if minutes is None:
-            return np.empty(0, np.int64), empty
-        minute = np.fromstring(minutes, np.int64, sep=",")
-        schema_id = np.fromstring(str(schema_ids), np.int64, sep=",")
-        packed = bytes.fromhex(columns)
-        distinct = np.unique(schema_id).tolist()
-        if len(distinct) == 1:
-            stored = self._schema(distinct[0])
-            return minute, _matched(np.frombuffer(packed, RECORD).reshape(len(minute), -1), stored, schema)
-        widths = {known: len(self._schema(known).channels) for known in distinct}
-        ends = np.cumsum([widths[known] for known in schema_id.tolist()])
-        flat = np.frombuffer(packed, RECORD)
+            return np.empty(0, np.int64), np.empty((0, len(schema.channels)), RECORD), schema
+        minute, flat = np.fromstring(minutes, np.int64, sep=","), np.frombuffer(columns, RECORD)
+        if alike:
+            stored = self._schema(int(schema_ids.partition(",")[0]))
+            return minute, _matched(flat.reshape(len(minute), -1), stored, schema), schema
+        schema_id = [int(known) for known in schema_ids.split(",")]
+        widths = {known: len(self._schema(known).channels) for known in set(schema_id)}
+        ends = np.cumsum([widths[known] for known in schema_id])
         records = np.concatenate(
             [
                 _matched(flat[end - widths[known] : end][None, :], self._schema(known), schema)
-                for end, known in zip(ends.tolist(), schema_id.tolist(), strict=True)
+                for end, known in zip(ends.tolist(), schema_id, strict=True)
             ]
         )
         order = np.argsort(minute, kind="stable")
-        return minute[order], records[order]
+        return minute[order], records[order], schema
 
     def _device_id(self, device: str) -> int:
         rows = self._all("SELECT id FROM devices WHERE device = ?", (device,))
