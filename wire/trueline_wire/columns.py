@@ -18,7 +18,7 @@ to know who signed the body, and what becomes of the readings.
     column          1 byte: bits 0-4 decimals d, or 31 for float64; bits 5-6 missing; bit 7 patches
                     missing: 0 = none; 1 = NaN exactly where the flag is 9; 2 = integers of 0 and 1 follow, NaN where 1
                     d = 31: n float64 as a pcodec column; else integers i, the value is i / 10^d in float64
-                    patches: varint m, integers of m row numbers, m little-endian float64: what those rows hold instead
+                    patches: varint m, integers of m row numbers, integers of m float64 as int64: what they hold instead
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _LAYOUT: Final = 1
 _EQUAL, _CONSTANT, _VARYING = 0, 1, 2
 _FLOAT64, _NAN_NOWHERE, _NAN_FLAGGED, _NAN_MARKED, _PATCHED = 0x1F, 0, 1, 2, 0x80
 _PATCH_SHARE: Final = 32
-"""A column goes on a grid if at most one value in so many has to be patched."""
+"""A column goes on a grid if at most one value in so many lies off it."""
 
 
 def encode_columns(readings: Readings) -> bytes:
@@ -206,16 +206,14 @@ def _put_column(
 ) -> None:
     """Any column: NaN are marked, and a few values off the grid are patched."""
     nan, plain = np.isnan(values), np.flatnonzero(~special)
-    patches_max = max(1, len(values) // _PATCH_SHARE)
-    grid = decimals_of(values[plain], patches_max)
-    patched = special & ~nan
-    if grid is not None:
-        patched[plain[grid[1]]] = True
-    patches = np.flatnonzero(patched)
-    if grid is None or len(patches) > patches_max:
+    grid = decimals_of(values[plain], len(values) // _PATCH_SHARE)
+    if grid is None:
         out.append(_FLOAT64)
         put_floats(out, np.where(nan, np.nan, values))
         return
+    patched = special & ~nan
+    patched[plain[grid[1]]] = True
+    patches = np.flatnonzero(patched)
     marks = _NAN_NOWHERE
     if nan.any():
         marks = _NAN_FLAGGED if flag is not None and np.array_equal(nan, flag == Flag.MISSING) else _NAN_MARKED
@@ -226,7 +224,7 @@ def _put_column(
     if len(patches):
         put_varint(out, len(patches))
         put_integers(out, patches.astype(np.int64))
-        out += values[patches].astype("<f8").tobytes()
+        put_integers(out, values[patches].view(np.int64))
 
 
 def _filled(values: NDArray[np.float64], hidden: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -266,5 +264,6 @@ def _read_patches(reader: BodyReader, values: NDArray[np.float64]) -> None:
     count = reader.varint()
     if not 0 < count <= len(values):
         raise NeverRetry(f"{count} patches in a column of {len(values)} values")
-    rows = _bounded(reader.integers(count), len(values))
-    values[np.broadcast_to(rows, count)] = np.frombuffer(reader.take(8 * count), "<f8")
+    rows = np.broadcast_to(_bounded(reader.integers(count), len(values)), count)
+    bits = np.broadcast_to(np.asarray(reader.integers(count), np.int64), count)
+    values[rows] = bits.view(np.float64)

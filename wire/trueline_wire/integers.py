@@ -13,7 +13,8 @@ A sequence of `count` signed 64-bit integers is a form byte, then the base (the 
 
 A pcodec column is one chunk metadata and one page of the wrapped pcodec format, version 4.1, without its header.
 Of that format only the modes Classic, IntMult, FloatMult and FloatQuant and the delta encodings None, Consecutive and
-Conv1 are taken: they allocate little whatever they say. (Lookback asks for a window of up to 2^32, Dict for its size.)
+Conv1 are taken: they allocate little whatever they say. (Lookback asks for a window of up to 2^24 numbers, Dict for as
+many as it likes.)
 """
 
 from __future__ import annotations
@@ -156,18 +157,6 @@ class BodyReader:
             raise NeverRetry(f"columns end after {self._at} bytes")
         self._at += 1
         return self._body[self._at - 1]
-
-    def take(self, size: int) -> bytes:
-        """So many bytes.
-
-        Raises:
-            NeverRetry: the body ends before.
-        """
-        end = self._at + size
-        if end > len(self._body):
-            raise NeverRetry(f"columns end after {len(self._body)} bytes, not {end}")
-        self._at, start = end, self._at
-        return self._body[start:end]
 
     def varint(self) -> int:
         """An unsigned integer.
