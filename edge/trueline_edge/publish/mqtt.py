@@ -155,6 +155,7 @@ class _Session:
         self._over: str | None = None
         self._message_max = MESSAGE_SIZE_MAX
         self._window = 1 << 16
+        self._receive_max = 1 << 16
         self._outbox: deque[Transmit] = deque(maxlen=_OUTBOX_MAX)
         self._ours: set[int] = set()
         self._wake_in, self._wake_out = socket.socketpair()
@@ -172,6 +173,7 @@ class _Session:
             reconnect_on_failure=False,
         )
         client.connect_timeout = _CONNECT_TIMEOUT_S
+        client.max_inflight_messages_set(65535)  # bounded here instead, by what the broker says
         client.will_set(presence_topic(self._device), b"offline", qos=1, retain=True)
         config = self._config
         if config.username is not None:
@@ -265,7 +267,7 @@ class _Session:
         if events & selectors.EVENT_WRITE:
             self._take(self._client.loop_write())
         self._take(self._client.loop_misc())
-        while self.was_up and self._outbox:
+        while self.was_up and self._outbox and len(self._ours) < max(self._receive_max - 1, 1):
             self._publish(self._outbox.popleft())
 
     def _publish(self, transmit: Transmit) -> None:
@@ -312,7 +314,8 @@ class _Session:
             self._over = f"refused: {reason}"
             return
         receive_max = getattr(properties, "ReceiveMaximum", 65535)
-        client.max_inflight_messages_set(receive_max)
+        # Its setter refuses on a connection, for fear of messages in flight: here there are none yet.
+        client._max_inflight_messages = receive_max  # noqa: SLF001 - as above
         self._window = max(receive_max - _KEPT_FREE, 1)
         packet_max = getattr(properties, "MaximumPacketSize", MESSAGE_SIZE_MAX + _TOPIC_OVERHEAD)
         self._message_max = min(MESSAGE_SIZE_MAX, packet_max - _TOPIC_OVERHEAD)
