@@ -5,8 +5,8 @@ Three failures in a row, or a network that says no, mean that the link is down; 
 answers.
 
 The answer's payload is a list of acknowledgements, each behind its length in two bytes, big-endian. Block-wise
-transfers to one resource from one endpoint must not overlap (RFC 7959, section 2.5), so requests in flight together
-differ in their query (`t=0` to `t=3`), which means nothing else.
+transfers to one resource from one endpoint must not overlap (RFC 7959, section 2.5), so each request in flight has a
+socket of its own.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ _QUEUE_MAX: Final = 64
 _FAILURES_MAX: Final = 3
 _REQUEST_TIMEOUT_S: Final = 60.0
 _PROBE_TIMEOUT_S: Final = 10.0
+_REFUSED_PAUSE_S: Final = 1.0
 _LENGTH: Final = struct.Struct(">H")
 
 
@@ -90,24 +91,27 @@ class CoapLink:
     async def run(self, events: Events) -> None:
         """See `Link.run`."""
         while True:
-            context = await aiocoap.Context.create_client_context()
+            contexts: list[Any] = []
             try:
-                await self._session(context, events)
+                for _ in range(_PARALLEL):
+                    contexts.append(await aiocoap.Context.create_client_context())  # noqa: PERF401 - closed one by one
+                await self._session(contexts, events)
             except (_Down, CoapError, TimeoutError, OSError) as error:
                 _LOG.warning("link lost", extra={"link": self.name, "reason": str(error) or repr(error)})
             finally:
-                await context.shutdown()
+                for context in contexts:
+                    await context.shutdown()
             await asyncio.sleep(self._backoff.next_s())
 
-    async def _session(self, context: Any, events: Events) -> None:
+    async def _session(self, contexts: list[Any], events: Events) -> None:
         """Probe, then carry until the link is down."""
         probe = aiocoap.Message(code=aiocoap.GET, uri=self._uri, transport_tuning=_Tuning())
-        await asyncio.wait_for(context.request(probe).response, _PROBE_TIMEOUT_S)
+        await asyncio.wait_for(contexts[0].request(probe).response, _PROBE_TIMEOUT_S)
         self._failures = 0
         self._queue = asyncio.Queue(_QUEUE_MAX)
         self._events = events
         events.connected(window_frames=_WINDOW_FRAMES, message_max=MESSAGE_SIZE_MAX)
-        workers = [asyncio.create_task(self._carry_forever(context, events, slot)) for slot in range(_PARALLEL)]
+        workers = [asyncio.create_task(self._carry_forever(context, events)) for context in contexts]
         try:
             done, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -119,41 +123,31 @@ class CoapLink:
             await asyncio.gather(*workers, return_exceptions=True)
             events.disconnected()
 
-    async def _carry_forever(self, context: Any, events: Events, slot: int) -> None:
+    async def _carry_forever(self, context: Any, events: Events) -> None:
         while True:
             transmit = await self._queue.get()
             try:
-                answer = await self._post(context, transmit, slot)
+                answer = await self._post(context, transmit.message)
             except NetworkError as error:
                 raise _Down(f"{error!r}") from error
             except (CoapError, TimeoutError) as error:
-                self._failed(repr(error))
-            else:
-                for message in split_answer(answer):
-                    events.received(message)
+                self._failures += 1
+                if self._failures >= _FAILURES_MAX:
+                    raise _Down(f"{self._failures} requests failed, the last: {error!r}") from error
+                continue
             finally:
                 events.confirmed()
+            self._failures = 0
+            self._backoff.reset()
+            if answer.code.is_successful():
+                for message in split_answer(answer.payload):
+                    events.received(message)
+            else:  # it answers, so the link is up; the sender sends again when its timer says so
+                await asyncio.sleep(_REFUSED_PAUSE_S)
 
-    async def _post(self, context: Any, transmit: Transmit, slot: int) -> bytes:
-        request = aiocoap.Message(
-            code=aiocoap.POST,
-            uri=f"{self._uri}?t={slot}",
-            payload=transmit.message,
-            transport_tuning=_Tuning(),
-        )
-        answer = await asyncio.wait_for(context.request(request).response, _REQUEST_TIMEOUT_S)
-        if not answer.code.is_successful():
-            self._failed(str(answer.code))
-            return b""
-        self._failures = 0
-        self._backoff.reset()
-        payload: bytes = answer.payload
-        return payload
-
-    def _failed(self, reason: str) -> None:
-        self._failures += 1
-        if self._failures >= _FAILURES_MAX:
-            raise _Down(f"{self._failures} requests failed, the last: {reason}")
+    async def _post(self, context: Any, message: bytes) -> Any:
+        request = aiocoap.Message(code=aiocoap.POST, uri=self._uri, payload=message, transport_tuning=_Tuning())
+        return await asyncio.wait_for(context.request(request).response, _REQUEST_TIMEOUT_S)
 
 
 def split_answer(payload: bytes) -> Iterator[bytes]:
