@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.crash_kit import Proof
+from crash_kit import Proof
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

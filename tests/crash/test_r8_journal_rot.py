@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 import pytest
-from tests.support.crash_bench import (
+from crash_bench import (
     DEVICE,
     SCHEMA,
     CloudSide,
@@ -22,7 +22,7 @@ from tests.support.crash_bench import (
     trusted,
     value_of,
 )
-from tests.support.crash_kit import Proof, campaign
+from crash_kit import Proof, campaign
 
 from trueline_cloud.ledger import verify
 from trueline_cloud.storage import reader as reader_module

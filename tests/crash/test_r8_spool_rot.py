@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.crash_bench import CloudSide, Device, copy_files, drain, flip, sizes
-from tests.support.crash_kit import Proof, campaign
+from crash_bench import CloudSide, Device, copy_files, drain, flip, sizes
+from crash_kit import Proof, campaign
 
 from trueline_cloud.storage.reader import JournalReader
 from trueline_edge.spool import sqlite

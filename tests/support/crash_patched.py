@@ -1,0 +1,82 @@
+"""Runs a program with one of its protections taken out, for negative controls.
+
+python crash_patched.py <what> trueline_edge|trueline_cloud ARGUMENTS...
+
+lazy-append     the spool's place (checkpoint) is synced at once, its rows only at every tenth append
+early-ack       the journal commits only every tenth group, after nine were acknowledged
+no-sync         SQLite runs with synchronous=OFF
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def lazy_append() -> None:
+    """What was one transaction becomes two, far apart."""
+    from trueline_edge.spool.sqlite import SqliteSpool  # noqa: PLC0415 - only where it is asked for
+
+    append = SqliteSpool.append
+    held: list[tuple[list[Any], list[bytes]]] = []
+
+    def lazy(self: SqliteSpool, rows: Sequence[Any], schemas: Sequence[bytes], checkpoint: bytes | None) -> None:
+        held.append((list(rows), list(schemas)))
+        append(self, [], [], checkpoint)
+        if len(held) >= 10:
+            all_rows = [row for some, _ in held for row in some]
+            append(self, all_rows, [schema for _, some in held for schema in some], None)
+            held.clear()
+
+    SqliteSpool.append = lazy  # type: ignore[method-assign]
+
+
+def early_ack() -> None:
+    """Acknowledged before it is committed."""
+    from trueline_cloud.storage.journal import Journal  # noqa: PLC0415 - only where it is asked for
+
+    run = Journal._run
+    begin = Journal._begin
+    commits = 0
+
+    def lazy_begin(self: Journal) -> None:
+        if not self._db.in_transaction:
+            begin(self)
+
+    def lazy_run(self: Journal, statement: str, values: tuple[Any, ...] = ()) -> Any:
+        nonlocal commits
+        if statement == "COMMIT":
+            commits += 1
+            if commits > 1 and commits % 10:
+                return run(self, "SELECT 1")
+        return run(self, statement, values)
+
+    Journal._begin = lazy_begin  # type: ignore[method-assign]
+    Journal._run = lazy_run  # type: ignore[method-assign]
+
+
+def no_sync() -> None:
+    """The disk is believed whatever happens."""
+    import apsw  # noqa: PLC0415 - only where it is asked for
+
+    class Careless(apsw.Connection):
+        def execute(self, statement: str, *more: Any, **named: Any) -> Any:
+            if "synchronous" in statement.lower():
+                statement = "PRAGMA synchronous = OFF"
+            return super().execute(statement, *more, **named)
+
+        def pragma(self, name: str, *more: Any, **named: Any) -> Any:
+            return 2 if name == "synchronous" else super().pragma(name, *more, **named)
+
+    apsw.Connection = Careless  # type: ignore[misc]
+
+
+if __name__ == "__main__":
+    what, program, *arguments = sys.argv[1:]
+    {"lazy-append": lazy_append, "early-ack": early_ack, "no-sync": no_sync}[what]()
+    sys.argv = [program, *arguments]
+    runpy.run_module(program, run_name="__main__", alter_sys=True)
