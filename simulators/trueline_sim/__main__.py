@@ -13,6 +13,7 @@ import importlib.util
 import json
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -23,6 +24,8 @@ __all__ = ["main"]
 
 _NEEDED: Final = ("apsw", "paho", "aiocoap", "fastapi", "uvicorn", "pyarrow", "amqtt")
 _HEADLESS_S: Final = 20.0
+_ENROLLED_AFTER_S: Final = 2.5
+"""A running cloud notices new keys within two seconds."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -131,6 +134,7 @@ def _fleet(arguments: argparse.Namespace) -> int:
     )
     fleet = Fleet(settings, cloud=ring)
     enroll(fleet.devices, state)
+    time.sleep(_ENROLLED_AFTER_S)
     print(f"{settings.devices} devices on {settings.connections} connections, {settings.seconds:g} s", file=sys.stderr)
     report = asyncio.run(fleet.run(host or "127.0.0.1", int(port)))
     if arguments.json:

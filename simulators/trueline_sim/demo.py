@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Demo", "DemoSettings", "Event"]
 
 _START_AT_ONCE: Final = 2
+_FRAME: Final = {"rows_max": 600, "interval_s": 2.0}
 _OUTAGE_EVERY_S: Final = 40.0
 _OUTAGE_FOR_S: Final = 8.0
 _DRAIN_S: Final = 90.0
@@ -129,10 +130,13 @@ class Demo:
             streams = device_streams(
                 name, site.folder / "recordings", seed=self._settings.seed + number, seconds=self._settings.seconds
             )
-            return site.add_agent(name, streams, extra={"metrics": {"host": "127.0.0.1", "port": ports[name]}})
+            metrics = {"host": "127.0.0.1", "port": ports[name]}
+            return site.add_agent(name, streams, frame=_FRAME, extra={"metrics": metrics})
 
         with ThreadPoolExecutor(_START_AT_ONCE) as pool:
-            list(pool.map(add, range(len(names)), names))
+            agents = list(pool.map(add, range(len(names)), names))
+        site.agents.clear()
+        site.agents.update(zip(names, agents, strict=True))  # in order of name, not of who was ready first
         return Watch(site.cloud.http_port, ports)
 
     def _introduce(self, site: Site) -> None:

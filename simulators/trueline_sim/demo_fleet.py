@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["PUMP_HZ", "ROOM_HZ", "STREAMS", "device_names", "device_streams"]
 
 STREAMS: Final = ("pump", "room")
-PUMP_HZ: Final = 10.0
-ROOM_HZ: Final = 2.0
+PUMP_HZ: Final = 20.0
+ROOM_HZ: Final = 5.0
 
 _ROOM_SECONDS_MAX: Final = 6 * 3600
 
