@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -130,6 +131,24 @@ def test_recorded_runs_come_back(data_folder: Path) -> None:
             part = values[start : start + 600]
             readings = Readings.raw(schema(8), np.arange(len(part)) * 10**9, part, 0.5)
             assert_same(round_trip(readings), readings)
+
+
+def test_a_peer_without_pcodec_is_understood() -> None:
+    """What a microcontroller writes by hand from the specification, without any compression, is read."""
+    body = (
+        b"\x01\x03"  # layout, three rows
+        b"\xd0\x0f\x64\x02\x00\x00"  # times: from 1000 in steps of 100, nominally two of them, all exactly so
+        b"\x00\x01\x00\x00"  # every flag 1, every reason 0
+        b"\x00\xe0\x5d"  # every u 1.0
+        b"\x02\x07\x0f" + struct.pack("<3H", 0, 258, 515)  # two decimals: -8 and what is added to it
+        + b"\x1e" + struct.pack("<3d", 0.1, -0.0, 1e300)  # float64 as they are
+    )  # fmt: skip
+    got = decode_columns(body, schema(2), 3)
+    assert got.time_ns.tolist() == [1000, 1200, 1400]
+    assert got.value[:, 0].tolist() == [-0.08, 2.5, 5.07]
+    assert got.value[:, 1].tolist() == [0.1, 0.0, 1e300]
+    assert (got.u == 1).all()
+    assert (got.flag == Flag.PASS).all()
 
 
 # ---------------------------------------------------------------- few bytes

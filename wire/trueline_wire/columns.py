@@ -15,9 +15,10 @@ to know who signed the body, and what becomes of the readings.
     the rest        ignored: room for extensions
 
     plane           1 byte: 0 = all equal, one varint; 1 = each channel constant, k varints; 2 = k integers
-    column          1 byte: bits 0-4 decimals d, or 31 for float64; bits 5-6 missing; bit 7 patches
+    column          1 byte: bits 0-4 decimals d, 0 to 22, or 30 or 31; bits 5-6 missing; bit 7 patches
                     missing: 0 = none; 1 = NaN exactly where the flag is 9; 2 = integers of 0 and 1 follow, NaN where 1
-                    d = 31: n float64 as a pcodec column; else integers i, the value is i / 10^d in float64
+                    d = 30: n float64, little-endian; d = 31: the same as a pcodec column; else integers i, and the
+                    value is i / 10^d in float64
                     patches: varint m, integers of m row numbers, integers of m float64 as int64: what they hold instead
 """
 
@@ -47,7 +48,8 @@ VALUES_MAX: Final = 1 << 19
 
 _LAYOUT: Final = 1
 _EQUAL, _CONSTANT, _VARYING = 0, 1, 2
-_FLOAT64, _NAN_NOWHERE, _NAN_FLAGGED, _NAN_MARKED, _PATCHED = 0x1F, 0, 1, 2, 0x80
+_DECIMALS, _FLOAT64, _FLOAT64_PCODEC = 0x1F, 30, 31
+_NAN_NOWHERE, _NAN_FLAGGED, _NAN_MARKED, _PATCHED = 0, 1, 2, 0x80
 _PATCH_SHARE: Final = 32
 """A column goes on a grid if at most one value in so many lies off it."""
 
@@ -208,8 +210,9 @@ def _put_column(
     nan, plain = np.isnan(values), np.flatnonzero(~special)
     grid = decimals_of(values[plain], len(values) // _PATCH_SHARE)
     if grid is None:
-        out.append(_FLOAT64)
-        put_floats(out, np.where(nan, np.nan, values))
+        floats = bytearray()
+        out.append(_FLOAT64_PCODEC if put_floats(floats, np.where(nan, np.nan, values)) else _FLOAT64)
+        out += floats
         return
     patched = special & ~nan
     patched[plain[grid[1]]] = True
@@ -238,7 +241,7 @@ def _filled(values: NDArray[np.float64], hidden: NDArray[np.bool_]) -> NDArray[n
 
 def _read_column(reader: BodyReader, values: NDArray[np.float64], flag: NDArray[np.uint8]) -> None:
     kind = reader.byte()
-    decimals, marks = kind & _FLOAT64, kind >> 5 & 3
+    decimals, marks = kind & _DECIMALS, kind >> 5 & 3
     nan: NDArray[np.bool_] | bool = False
     if marks == _NAN_FLAGGED:
         nan = flag == Flag.MISSING
@@ -246,8 +249,8 @@ def _read_column(reader: BodyReader, values: NDArray[np.float64], flag: NDArray[
         nan = np.equal(_bounded(reader.integers(len(values)), 2), 1)
     elif marks != _NAN_NOWHERE:
         raise NeverRetry(f"missing values marked in way {marks}, which this version does not know")
-    if decimals == _FLOAT64:
-        values[:] = reader.floats(len(values))
+    if decimals >= _FLOAT64:
+        values[:] = reader.floats(len(values), compressed=decimals == _FLOAT64_PCODEC)
     elif decimals <= DECIMALS_MAX:
         values[:] = reader.integers(len(values))
         if decimals:

@@ -10,6 +10,8 @@ A sequence of `count` signed 64-bit integers is a form byte, then the base (the 
     form 1          a dictionary: varint m, m - 1 varints (each distinct integer less the one before it, from the base
                     on), then the index of each integer as a pcodec column of uint8
     form 2, 3, 4, 5 each integer less the base (modulo 2^64), as a pcodec column of uint8, uint16, uint32, uint64
+    form 6, 7, 8, 9 the same as plain little-endian integers of 1, 2, 4, 8 bytes: for a handful of them, and for peers
+                    that have no pcodec and need not compress
 
 A pcodec column is one chunk metadata and one page of the wrapped pcodec format, version 4.1, without its header.
 Of that format only the modes Classic, IntMult, FloatMult and FloatQuant and the delta encodings None, Consecutive and
@@ -35,7 +37,7 @@ __all__ = ["BodyReader", "put_floats", "put_integers", "put_signed", "put_varint
 PCODEC_HEADER: Final = b"\x04\x01"
 """The wrapped pcodec format we write and read. It does not travel: the body's layout number stands for it."""
 
-_CONSTANT, _DICTIONARY, _DIRECT = 0, 1, 2
+_CONSTANT, _DICTIONARY, _DIRECT, _PLAIN = 0, 1, 2, 6
 _UNSIGNED: Final = (
     (np.dtype(np.uint8), "u8"),
     (np.dtype(np.uint16), "u16"),
@@ -43,6 +45,8 @@ _UNSIGNED: Final = (
     (np.dtype(np.uint64), "u64"),
 )
 _DISTINCT_MAX: Final = 64
+_METADATA_MIN: Final = 8
+"""No pcodec column is shorter."""
 _PREDICTED_MIN: Final = 1024
 """From this many numbers on, linear prediction of a high order is worth a try: its weights cost 4 bytes each."""
 
@@ -51,7 +55,7 @@ _DECOMPRESSOR: Final = wrapped.FileDecompressor.new(PCODEC_HEADER)[0]
 _AUTO: Final = ChunkConfig(enable_8_bit=True)
 _INDEX: Final = ChunkConfig(mode_spec=ModeSpec.classic(), enable_8_bit=True)
 _PREDICTED: Final = tuple(ChunkConfig(delta_spec=DeltaSpec.try_conv1(order), enable_8_bit=True) for order in (8, 32))
-_PLAIN: Final = tuple(
+_ALLOWED: Final = tuple(
     ChunkConfig(mode_spec=ModeSpec.classic(), delta_spec=delta, enable_8_bit=True)
     for delta in (DeltaSpec.no_op(), DeltaSpec.try_consecutive(1))
 )
@@ -87,9 +91,11 @@ def put_integers(out: bytearray, numbers: NDArray[np.int64]) -> None:
         return
     stored = (numbers - np.int64(low)).view(np.uint64)
     form = (high - low > 0xFF) + (high - low > 0xFFFF) + (high - low > 0xFFFF_FFFF)  # noqa: PLR2004 - widths
-    direct = bytearray([_DIRECT + form])
+    narrow = stored.astype(_UNSIGNED[form][0])
+    body, compressed = _shorter(narrow)
+    direct = bytearray([(_DIRECT if compressed else _PLAIN) + form])
     put_signed(direct, low)
-    direct += _compress(stored.astype(_UNSIGNED[form][0]))
+    direct += body
     distinct = np.unique(stored) if form > 0 and len(np.unique(stored[:_DISTINCT_MAX])) <= _DISTINCT_MAX // 2 else ()
     if 0 < len(distinct) <= _DISTINCT_MAX:
         short = bytearray([_DICTIONARY])
@@ -102,9 +108,20 @@ def put_integers(out: bytearray, numbers: NDArray[np.int64]) -> None:
     out += direct
 
 
-def put_floats(out: bytearray, numbers: NDArray[np.float64]) -> None:
-    """Append (n,) float64 bit for bit, as one pcodec column of float64."""
-    out += _compress(numbers)
+def put_floats(out: bytearray, numbers: NDArray[np.float64]) -> bool:
+    """Append (n,) float64 bit for bit: as one pcodec column (True), or as they are, if that is shorter."""
+    body, compressed = _shorter(numbers)
+    out += body
+    return compressed
+
+
+def _shorter(numbers: NDArray[Any]) -> tuple[bytes, bool]:
+    """A pcodec column (True), or plain little-endian numbers (False), whichever is shorter."""
+    if numbers.nbytes > _METADATA_MIN:
+        compressed = _compress(numbers)
+        if len(compressed) < numbers.nbytes:
+            return compressed, True
+    return numbers.astype(numbers.dtype.newbyteorder("<")).tobytes(), False
 
 
 def _compress(numbers: NDArray[Any], config: ChunkConfig = _AUTO) -> bytes:
@@ -113,7 +130,7 @@ def _compress(numbers: NDArray[Any], config: ChunkConfig = _AUTO) -> bytes:
         candidates += [_chunk(numbers, predicted) for predicted in _PREDICTED]
     candidates = [candidate for candidate in candidates if not _refused(candidate, numbers.itemsize)]
     # pcodec chose what we do not send: take the better of two that we do.
-    return min(candidates or [_chunk(numbers, plain) for plain in _PLAIN], key=len)
+    return min(candidates or [_chunk(numbers, allowed) for allowed in _ALLOWED], key=len)
 
 
 def _chunk(numbers: NDArray[Any], config: ChunkConfig) -> bytes:
@@ -199,20 +216,30 @@ class BodyReader:
             return base
         if form == _DICTIONARY:
             return self._dictionary(base, count)
-        if form >= _DIRECT + len(_UNSIGNED):
+        if form >= _PLAIN + len(_UNSIGNED):
             raise NeverRetry(f"integers in form {form}, which this version does not know")
-        dtype, name = _UNSIGNED[form - _DIRECT]
-        numbers = self._chunk(count, dtype, name).astype(np.int64)
+        dtype, name = _UNSIGNED[(form - _DIRECT) % len(_UNSIGNED)]
+        narrow = self._chunk(count, dtype, name) if form < _PLAIN else self._plain(count, dtype)
+        numbers = narrow.astype(np.int64)
         numbers += np.int64(base)
         return numbers
 
-    def floats(self, count: int) -> NDArray[np.float64]:
-        """(count,) float64.
+    def floats(self, count: int, *, compressed: bool) -> NDArray[np.float64]:
+        """(count,) float64, as one pcodec column or as they are.
 
         Raises:
             NeverRetry: there are no such numbers here.
         """
-        return self._chunk(count, np.dtype(np.float64), "f64")
+        dtype = np.dtype(np.float64)
+        return self._chunk(count, dtype, "f64") if compressed else self._plain(count, dtype)
+
+    def _plain(self, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        end = self._at + count * dtype.itemsize
+        if end > len(self._body):
+            raise NeverRetry(f"columns end after {len(self._body)} bytes, not {end}")
+        numbers: NDArray[Any] = np.frombuffer(self._body, dtype.newbyteorder("<"), count, self._at)
+        self._at = end
+        return numbers
 
     def _dictionary(self, base: int, count: int) -> NDArray[np.int64]:
         size = self.varint()
