@@ -45,11 +45,11 @@ _REASON_CHARS_MAX: Final = 300
 _INSERT_FRAME: Final = """
 INSERT INTO frames (incarnation_id, lane_id, epoch, number, stream_id, schema_id, time_first, time_last, rows, stored,
                     received_ns, checksum, message) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"""
-_SWAP_LANE: Final = """
+_SET_LANE: Final = """
 UPDATE lanes SET version = ?, heard_ns = ?, lost = ?, alarms = ?, frames = frames + ?, bytes = bytes + ?,
     cells = cells + ?, rows_stored = rows_stored + ?, rows_thinned = rows_thinned + ?,
     rows_quarantined = rows_quarantined + ?, records_quarantined = records_quarantined + ?
-WHERE id = ? AND version = ?"""
+WHERE id = ?"""
 _PUT_EPOCH: Final = "INSERT OR REPLACE INTO epochs VALUES (?,?,?,?,?,?,?,?,?,?,?)"
 _MERGE_ROLLUP: Final = """
 INSERT INTO rollups VALUES (?,?,?,?) ON CONFLICT DO UPDATE SET columns = merge_rollup(columns, excluded.columns)"""
@@ -238,7 +238,7 @@ class Journal:
 
     def _write(self, group: Group[Readings]) -> None:
         now_ns = self._now_ns()
-        lanes = {key: self._lane_id(*key, base) for key, (base, _) in group.lanes.items()}
+        lanes = {key: self._compare(*key, base) for key, (base, _) in group.lanes.items()}
         totals = {key: _Totals() for key in group.lanes}
         for device, encoded in group.schemas:
             self._put_schema(device, encoded)
@@ -262,7 +262,7 @@ class Journal:
         if group.quarantine:
             self._cap_quarantine()
         for key, (base, state) in group.lanes.items():
-            self._swap_lane(lanes[key], key, base, state, totals[key], now_ns)
+            self._swap(lanes[key], key, base, state, totals[key], now_ns)
 
     def _put_frames(
         self,
@@ -301,19 +301,17 @@ class Journal:
             self._db.executemany(_INSERT_FRAME, rows)
             self._db.executemany(_MERGE_ROLLUP, _rollup_rows(batches))
 
-    def _swap_lane(
+    def _swap(
         self, lane_id: int, key: tuple[str, Lane], base: int, state: LaneState, total: _Totals, now_ns: int
     ) -> None:
         self._run(
-            _SWAP_LANE,
+            _SET_LANE,
             (
                 *(state.version, now_ns, json.dumps(state.lost), json.dumps(state.alarms)),
                 *(total.frames, total.bytes, total.cells, total.stored, total.thinned),
-                *(total.quarantined, total.records_quarantined, lane_id, base),
+                *(total.quarantined, total.records_quarantined, lane_id),
             ),
         )
-        if self._db.changes() != 1:
-            raise Conflict(f"lane {key[1].name} of {key[0]} is no longer at version {base}")
         known = self._states.get(key)
         if known is None or known.version != base or len(known.epochs) > len(state.epochs):
             self._run("DELETE FROM epochs WHERE lane_id = ?", (lane_id,))
@@ -331,21 +329,19 @@ class Journal:
                 ),
             )
 
-    def _lane_id(self, device: str, lane: Lane, base: int) -> int:
+    def _compare(self, device: str, lane: Lane, base: int) -> int:
+        """The id of a lane that is at the version a group builds on. Nobody else can move it until we are done."""
         device_id = self._device_id(device)
-        found = self._lanes.get((device_id, lane))
-        if found is None:
-            if base == 0:
-                self._run(
-                    "INSERT OR IGNORE INTO lanes (device_id, lane, version, heard_ns, lost, alarms)"
-                    " VALUES (?,?,0,0,'{}','{}')",
-                    (device_id, int(lane)),
-                )
-            row = self._row("SELECT id FROM lanes WHERE device_id = ? AND lane = ?", (device_id, int(lane)))
-            if row is None:
-                raise Conflict(f"lane {lane.name} of {device} is unknown, not at version {base}")
-            found = self._lanes[device_id, lane] = int(row[0])
-        return found
+        row = self._row("SELECT id, version FROM lanes WHERE device_id = ? AND lane = ?", (device_id, int(lane)))
+        if (0 if row is None else row[1]) != base:
+            raise Conflict(f"lane {lane.name} of {device} is no longer at version {base}")
+        if row is not None:
+            return int(row[0])
+        self._run(
+            "INSERT INTO lanes (device_id, lane, version, heard_ns, lost, alarms) VALUES (?,?,0,0,'{}','{}')",
+            (device_id, int(lane)),
+        )
+        return self._db.last_insert_rowid()
 
     def _device_id(self, device: str) -> int:
         found = self._devices.get(device)
@@ -448,7 +444,6 @@ class Journal:
     def _forget(self) -> None:
         """What is cached may have been rolled back."""
         self._devices: dict[str, int] = {}
-        self._lanes: dict[tuple[int, Lane], int] = {}
         self._streams: dict[int, _Stream] = {}
         self._schemas: dict[tuple[str, bytes], tuple[int, _Stream]] = {}
         self._encoded: dict[tuple[str, bytes], bytes] = {}
