@@ -137,7 +137,7 @@ def test_a_peer_without_pcodec_is_understood() -> None:
     """What a microcontroller writes by hand from the specification, without any compression, is read."""
     body = (
         b"\x01\x03"  # layout, three rows
-        b"\xd0\x0f\x64\x02\x00\x00"  # times: from 1000 in steps of 100, nominally two of them, all exactly so
+        b"\xd0\x0f\x64\x04\x00\x00"  # times: from 1000 in steps of 100, nominally two of them, all exactly so
         b"\x00\x01\x00\x00"  # every flag 1, every reason 0
         b"\x00\xe0\x5d"  # every u 1.0
         b"\x02\x07\x0f" + struct.pack("<3H", 0, 258, 515)  # two decimals: -8 and what is added to it
