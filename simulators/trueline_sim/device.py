@@ -1,4 +1,4 @@
-"""A virtual device: a real `Sender` on a spool in memory, measuring a few seeded signals.
+"""A virtual device: a real `Sender` on a spool in memory, and the values it sends.
 
 Promises: what it sends is what a real device would send, signed with a key of its own; what it counts, it has appended.
 Refuses to know sockets and time: the fleet brings both.
@@ -24,21 +24,65 @@ if TYPE_CHECKING:
     from trueline_wire.delivery import Transmit
     from trueline_wire.keys import Verifier
 
-__all__ = ["STREAM", "VirtualDevice"]
+__all__ = ["STREAM", "VirtualDevice", "Walks"]
 
 STREAM: Final = "load"
 
-_RESOLUTION: Final = 0.01
+_STEPS: Final = 100  # to one unit
+_PATTERNS: Final = 16
+
+
+class Walks:
+    """The values of a fleet: frames of random walks on a decimal grid, encoded once and shared.
+
+    There are 16 patterns, and each device shows one of them: to measure and compress a thousand devices' values is the
+    work of a thousand machines, which this one need not do. Header, numbers, signature and topic are each device's own.
+
+    Args:
+        seed: of all values.
+        rows: in each frame.
+        channels: in each row.
+    """
+
+    def __init__(self, *, seed: int, rows: int, channels: int) -> None:
+        self.rows: Final = rows
+        self.channels: Final = tuple(
+            Channel(name=f"c{number}", unit="Cel", resolution=1 / _STEPS) for number in range(channels)
+        )
+        self._schema: Final = Schema(device="any", stream=STREAM, channels=self.channels)
+        self._seed: Final = seed
+        self._bodies: Final[dict[tuple[int, int], bytes]] = {}
+
+    def body(self, device: int, time_ns: int, step_ns: int) -> bytes:
+        """The columns of one frame.
+
+        Args:
+            device: its number in the fleet.
+            time_ns: of the first row, UTC, ns since 1970.
+            step_ns: between rows.
+        """
+        key = (device % _PATTERNS, time_ns)
+        if key not in self._bodies:
+            for old in list(self._bodies)[: -3 * _PATTERNS]:
+                del self._bodies[old]
+            rng = np.random.default_rng([self._seed, *key])
+            walk = 20.0 + key[0] + np.cumsum(rng.normal(0.0, 0.05, (self.rows, len(self.channels))), axis=0)
+            # The double nearest to each decimal, as a parser would give it.
+            value = np.rint(walk * _STEPS) / _STEPS
+            times = time_ns + step_ns * np.arange(self.rows, dtype=np.int64)
+            readings = Readings.raw(self._schema, times, value, np.float32(0.05))
+            self._bodies[key] = encode_columns(readings.passed(np.ones(value.shape, np.bool_)))
+        return self._bodies[key]
 
 
 class VirtualDevice:
-    """One of a fleet. Its values are random walks on a decimal grid, with a declared uncertainty.
+    """One of a fleet, with a real sender on a spool in memory.
 
     Args:
         name: its id.
-        seed: of its key, its epochs and its values, together with the name.
-        rows: in each frame.
-        channels: in its one stream.
+        number: its number in the fleet.
+        seed: of its key and epochs, together with the name.
+        walks: its values.
         cloud: trusts the cloud's key.
         limits: of its sender.
 
@@ -48,27 +92,25 @@ class VirtualDevice:
     """
 
     def __init__(
-        self, name: str, *, seed: int, rows: int, channels: int, cloud: Verifier, limits: SenderLimits | None = None
+        self, name: str, *, number: int, seed: int, walks: Walks, cloud: Verifier, limits: SenderLimits | None = None
     ) -> None:
         secret = hashlib.sha256(f"trueline-sim {seed} {name}".encode()).digest()
         self.name: Final = name
         self.key: Final = SigningKey(secret)
-        rng = random.Random(secret)
         self.sender: Final = Sender(
-            MemorySpool(), device=name, signer=self.key, verifier=cloud, rng=rng, limits=limits, clean=True
-        )
-        self.schema: Final = Schema(
+            MemorySpool(),
             device=name,
-            stream=STREAM,
-            channels=tuple(
-                Channel(name=f"c{number}", unit="Cel", resolution=_RESOLUTION) for number in range(channels)
-            ),
+            signer=self.key,
+            verifier=cloud,
+            rng=random.Random(secret),
+            limits=limits,
+            clean=True,
         )
         self.rows_measured = 0
         self.latencies_s: Final[list[float]] = []
-        self._rows: Final = rows
-        self._values: Final = np.random.default_rng(list(secret[:8]))
-        self._level = np.zeros(channels)
+        self._number: Final = number
+        self._walks: Final = walks
+        self._schema: Final = Schema(device=name, stream=STREAM, channels=walks.channels).encoded
         self._waiting: Final[deque[tuple[int, float]]] = deque()
 
     def measure(self, time_ns: int, step_ns: int, now_s: float) -> None:
@@ -79,21 +121,13 @@ class VirtualDevice:
             step_ns: between its rows.
             now_s: monotonic seconds, for the latency.
         """
-        steps = self._values.normal(0.0, 0.05, (self._rows, len(self._level)))
-        walk = self._level + np.cumsum(steps, axis=0)
-        self._level = walk[-1]
-        value = np.round(walk / _RESOLUTION) * _RESOLUTION
-        times = time_ns + step_ns * np.arange(self._rows, dtype=np.int64)
-        readings = Readings.raw(self.schema, times, value, np.float32(0.05)).passed(np.ones(value.shape, np.bool_))
-        self.sender.append([self._frame(readings)])
-        self.rows_measured += self._rows
+        rows = self._walks.rows
+        body = self._walks.body(self._number, time_ns, step_ns)
+        last_ns = time_ns + step_ns * (rows - 1)
+        self.sender.append([Outgoing(Lane.DATA, self._schema, rows, time_ns, last_ns, body)])
+        self.rows_measured += rows
         # The n-th frame has number n + 1: an epoch begins with its OPEN.
         self._waiting.append((self.sender.counts.frames_appended + 1, now_s))
-
-    def _frame(self, readings: Readings) -> Outgoing:
-        times = readings.time_ns
-        body = encode_columns(readings)
-        return Outgoing(Lane.DATA, self.schema.encoded, len(readings), int(times[0]), int(times[-1]), body)
 
     def received(self, message: bytes, now_s: float) -> None:
         """A message from the cloud."""

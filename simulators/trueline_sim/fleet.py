@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from trueline_sim.device import VirtualDevice
+from trueline_sim.device import VirtualDevice, Walks
 from trueline_sim.mqtt_line import MqttLine
 from trueline_wire.delivery import SenderLimits
 from trueline_wire.topics import ack_topic, device_of, presence_topic, up_topic
@@ -107,12 +107,13 @@ class Fleet:
     def __init__(self, settings: FleetSettings, *, cloud: Verifier, prefix: str = "sim") -> None:
         self.settings: Final = settings
         limits = SenderLimits(window_frames=8, timeout_min_s=5.0)
+        walks = Walks(seed=settings.seed, rows=settings.rows, channels=settings.channels)
         self.devices: Final = [
             VirtualDevice(
                 f"{prefix}-{number:05d}",
+                number=number,
                 seed=settings.seed,
-                rows=settings.rows,
-                channels=settings.channels,
+                walks=walks,
                 cloud=cloud,
                 limits=limits,
             )

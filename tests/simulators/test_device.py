@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from trueline_sim.device import VirtualDevice
+from trueline_sim.device import VirtualDevice, Walks
 from trueline_wire.columns import decode_columns
 from trueline_wire.delivery import Group, LaneState, Receiver
 from trueline_wire.keys import KeyRing, SigningKey
@@ -68,7 +68,7 @@ def _carry(devices: list[VirtualDevice], store: DictStore, *, rounds: int = 50) 
 def _device(name: str, seed: int = 1) -> VirtualDevice:
     ring = KeyRing()
     ring.trust("cloud", _CLOUD.public)
-    return VirtualDevice(name, seed=seed, rows=10, channels=4, cloud=ring)
+    return VirtualDevice(name, number=0, seed=seed, walks=Walks(seed=seed, rows=10, channels=4), cloud=ring)
 
 
 @pytest.mark.parametrize("frames", [1, 40])
