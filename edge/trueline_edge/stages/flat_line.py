@@ -49,7 +49,7 @@ class FlatLine(
         return FlagFlatLine(self, schema)
 
 
-_REPEATS_MAX = 1_000_000
+_REPEATS_MAX = 10_000  # the state saved with each frame holds so many values a channel
 
 
 class _Past(NamedTuple):
