@@ -54,7 +54,7 @@ class Machine:
 
     def opening(self) -> list[bytes]:
         """Its schema, and the OPEN of its epoch."""
-        return [self.schema_message(), seal_record(Open(self.name, Lane.DATA, self.epoch, self.rows), self.key)]
+        return [self.schema_message(), seal_record(Open(self.name, Lane.DATA, self.epoch, 0), self.key)]
 
     def schema_message(self) -> bytes:
         """Its schema."""
