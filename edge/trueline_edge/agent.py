@@ -27,7 +27,7 @@ from trueline_edge.logs import log_as_json
 from trueline_edge.notify import Notifier
 from trueline_edge.pipeline import Pipeline
 from trueline_edge.publish import make_link
-from trueline_edge.spool import SqliteSpool
+from trueline_edge.spool.sqlite import SqliteSpool
 from trueline_wire.delivery import Outgoing, Sender
 from trueline_wire.envelope import Lane
 from trueline_wire.errors import SpoolUnsafe

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trueline_edge.publish.link import Link
-    from trueline_edge.spool import SqliteSpool
+    from trueline_edge.spool.sqlite import SqliteSpool
     from trueline_wire.delivery import Sender, Transmit
 
 __all__ = ["Courier", "Inbox"]

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from trueline_edge.spool import SqliteSpool
+from trueline_edge.spool.sqlite import SqliteSpool
 from trueline_sim.memory_spool import MemorySpool
 from trueline_wire.delivery import Spool, SpoolFull, SpoolRow
 from trueline_wire.envelope import Lane

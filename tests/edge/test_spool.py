@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from trueline_edge.spool import SqliteSpool
+from trueline_edge.spool.sqlite import SqliteSpool
 from trueline_edge.spool.carve import PAGE_SIZE
 from trueline_edge.spool.files import Reserve
 from trueline_wire.delivery import SpoolFull, SpoolRow

@@ -20,7 +20,7 @@ import aiocoap
 from aiocoap.error import Error as CoapError
 from aiocoap.error import NetworkError
 
-from trueline_edge.publish.link import Backoff, fits
+from trueline_edge.publish.link import RETRY_MAX_S, Backoff, fits
 from trueline_wire.envelope import MESSAGE_SIZE_MAX
 from trueline_wire.topics import coap_path
 
@@ -63,13 +63,16 @@ class CoapLink:
         config: see `CoapLinkConfig`.
         device: the device's id.
         rng: gives the jitter.
+        retry_max_s: the longest wait before the cloud is tried again.
     """
 
-    def __init__(self, config: CoapLinkConfig, device: str, *, rng: random.Random) -> None:
+    def __init__(
+        self, config: CoapLinkConfig, device: str, *, rng: random.Random, retry_max_s: float = RETRY_MAX_S
+    ) -> None:
         host = f"[{config.host}]" if ":" in config.host else config.host
         self._base = f"coap://{host}:{config.port}"
         self._uri = f"{self._base}/{'/'.join(coap_path(device))}"
-        self._backoff = Backoff(rng)
+        self._backoff = Backoff(rng, retry_max_s)
         self._queue: asyncio.Queue[Transmit] = asyncio.Queue(_QUEUE_MAX)
         self._failures = 0
         self._events: Events | None = None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from trueline_wire.delivery import Transmit
 
-__all__ = ["Backoff", "Events", "Link", "fits"]
+__all__ = ["RETRY_MAX_S", "Backoff", "Events", "Link", "fits"]
 
 RETRY_MIN_S: Final = 1.0
 RETRY_MAX_S: Final = 60.0
@@ -57,19 +57,17 @@ class Backoff:
 
     Args:
         rng: seeded in tests, so that a fleet does not come back at once.
-        minimum_s: the first bound.
         maximum_s: the last bound.
     """
 
-    def __init__(self, rng: random.Random, minimum_s: float = RETRY_MIN_S, maximum_s: float = RETRY_MAX_S) -> None:
+    def __init__(self, rng: random.Random, maximum_s: float = RETRY_MAX_S) -> None:
         self._rng = rng
-        self._minimum_s = minimum_s
         self._maximum_s = maximum_s
         self._failures = 0
 
     def next_s(self) -> float:
         """How long to wait now."""
-        bound = min(self._maximum_s, self._minimum_s * 2.0 ** min(self._failures, 30))
+        bound = min(self._maximum_s, RETRY_MIN_S * 2.0 ** min(self._failures, 30))
         self._failures += 1
         return self._rng.uniform(0.0, bound)
 

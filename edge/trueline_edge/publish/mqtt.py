@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from paho.mqtt.client import Client, MQTTErrorCode, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from trueline_edge.publish.link import Backoff, fits
+from trueline_edge.publish.link import RETRY_MAX_S, Backoff, fits
 from trueline_wire.envelope import MESSAGE_SIZE_MAX
 from trueline_wire.topics import ack_topic, presence_topic, up_topic
 
@@ -59,12 +59,15 @@ class MqttLink:
         config: see `MqttLinkConfig`.
         device: the device's id.
         rng: gives the jitter.
+        retry_max_s: the longest wait before the broker is tried again.
     """
 
-    def __init__(self, config: MqttLinkConfig, device: str, *, rng: random.Random) -> None:
+    def __init__(
+        self, config: MqttLinkConfig, device: str, *, rng: random.Random, retry_max_s: float = RETRY_MAX_S
+    ) -> None:
         self._config = config
         self._device = device
-        self._backoff = Backoff(rng)
+        self._backoff = Backoff(rng, retry_max_s)
         self._protocol = MQTTProtocolVersion.MQTTv5
         self._session: _Session | None = None
 

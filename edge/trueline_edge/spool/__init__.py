@@ -1,5 +1,4 @@
-"""What waits for its acknowledgement: bytes on disk. Has never heard of a reading."""
+"""What waits for its acknowledgement: bytes on disk. Has never heard of a reading.
 
-from trueline_edge.spool.sqlite import Salvage, SqliteSpool
-
-__all__ = ["Salvage", "SqliteSpool"]
+`spool.sqlite` needs the extra `edge`; `spool.config`, which every command reads, does not.
+"""
