@@ -87,8 +87,8 @@ class Page:
         return int(self.until(lambda: self.run("return document.querySelector('#chart [data-steps]')?.dataset.steps")))
 
     def complaints(self) -> list[str]:
-        """What the browser's console says."""
-        return [entry["message"] for entry in self.driver.get_log("browser")]
+        """What the browser's console says, but for its advice."""
+        return [entry["message"] for entry in self.driver.get_log("browser") if entry["source"] != "recommendation"]
 
 
 @pytest.fixture

@@ -226,6 +226,7 @@ def test_the_token_is_asked_for_and_the_page_opens(page: Page) -> None:
         page.open()
         page.driver.find_element(By.ID, "token").send_keys("open sesame", Keys.ENTER)
         page.until(lambda: page.text("[data-device=kiln-1] .why"))
+        page.driver.find_element(By.LINK_TEXT, "pump-7").click()
         page.until_drawn()
         assert page.run("return location.search + document.cookie") == ""
         page.driver.get("about:blank")
