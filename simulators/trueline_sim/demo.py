@@ -16,10 +16,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from trueline_sim.children import free_port
-from trueline_sim.demo_fleet import PUMP_HZ, ROOM_HZ, STREAMS, device_names, device_streams
+from trueline_sim.demo_fleet import PUMP_HZ, ROOM_HZ, STREAMS, device_names, device_streams, without_rows
 from trueline_sim.processes import Agent, BrokerKind, Child, Site
 from trueline_sim.verdict import Verdict, count_export, judge
 from trueline_sim.watch import Snapshot, Watch
@@ -88,6 +88,8 @@ class Demo:
         self._events: Final[list[Event]] = []
         self._down: Final[set[Child]] = set()
         self._trouble = ""
+        self._last = Snapshot()
+        self._backlog: tuple[int, float] | None = None
         self._start_s = 0.0
 
     def run(self) -> Verdict:
@@ -117,7 +119,7 @@ class Demo:
             try:
                 self._look_on(site, watch)
             except KeyboardInterrupt:
-                self._say("\nstopping: agents first, so that what is sampled is spooled ...")
+                self._say("stopping: agents first, so that what is sampled is spooled ...")
             return self._finish(site)
 
     def _add_agents(self, site: Site) -> Watch:
@@ -187,10 +189,19 @@ class Demo:
         def end() -> None:
             self._bring_back(gate)
             self._trouble = ""
+            self._backlog = (self._last.spooled, self._elapsed_s())
             self._plan_outage(gate, name, at_s + _OUTAGE_EVERY_S)
 
         self._at(at_s, f"outage: the {name} is stopped for {_OUTAGE_FOR_S:g} s, readings wait in the spools", begin)
         self._at(at_s + _OUTAGE_FOR_S, f"the {name} is back: the spools drain", end)
+
+    def _tell_drained(self, now: Snapshot) -> None:
+        if self._backlog is not None and now.stored >= self._backlog[0]:
+            took_s = self._elapsed_s() - self._backlog[1]
+            self._say(
+                f"{self._elapsed_s():5.0f} s  drained in {took_s:.0f} s: all that was spooled meanwhile is stored"
+            )
+            self._backlog = None
 
     def _at(self, at_s: float, what: str, do: Callable[[], object]) -> None:
         heapq.heappush(self._events, Event(at_s, what, do))
@@ -212,7 +223,9 @@ class Demo:
                 self._say(f"{self._elapsed_s():5.0f} s  {event.what}")
                 event.do()
             self._check_alive(site)
-            self._show(watch.snapshot(), site)
+            self._last = watch.snapshot()
+            self._tell_drained(self._last)
+            self._show(self._last, site)
             if limit_s is not None and not self._events and not any(a.alive for a in site.agents.values()):
                 return
             tick_s = max(tick_s + 1.0, time.monotonic())
@@ -229,8 +242,7 @@ class Demo:
     # ------------------------------------------------------------ the end
 
     def _finish(self, site: Site) -> Verdict:
-        self._say("")
-        results = [agent.stop_and_tell(_STOP_S) for agent in site.agents.values()]
+        results = self._last_words(site)
         lanes = site.ledger()
         self._say(f"exporting {len(site.agents) * len(STREAMS)} streams and counting ...")
         pairs = [(device, stream) for device in site.agents for stream in STREAMS]
@@ -239,6 +251,22 @@ class Demo:
         with ThreadPoolExecutor(_START_AT_ONCE) as pool:
             paths = list(pool.map(lambda p: site.export(p[0], p[1], folder / f"{p[0]}.{p[1]}.parquet"), pairs))
         return judge(results, lanes, [count_export(path) for path in paths])
+
+    def _last_words(self, site: Site) -> list[dict[str, Any]]:
+        """Stop the agents; what they say of themselves. What still waits in their spools is sent first."""
+        for child in self._down:
+            child.start()  # the end came in the middle of an outage
+        agents = list(site.agents.values())
+        told = [agent.stop_and_tell(_STOP_S) for agent in agents]
+        waiting = [agent for agent, words in zip(agents, told, strict=True) if not words["drained"]]
+        if waiting and self._settings.seconds is None:
+            self._say("sending what still waits in the spools ...")
+            for agent in waiting:
+                agent.rewrite({"stream": [without_rows(agent.document["stream"])]})
+                agent.start("--until-drained")
+            drained = {agent.device: agent.result(_DRAIN_S) for agent in waiting}
+            told = [drained.get(words["device"], words) for words in told]
+        return told
 
     # ------------------------------------------------------------ the screen
 

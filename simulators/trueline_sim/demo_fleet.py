@@ -14,7 +14,7 @@ from trueline_sim.recording import write_recording
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["PUMP_HZ", "ROOM_HZ", "STREAMS", "device_names", "device_streams"]
+__all__ = ["PUMP_HZ", "ROOM_HZ", "STREAMS", "device_names", "device_streams", "without_rows"]
 
 STREAMS: Final = ("pump", "room")
 PUMP_HZ: Final = 20.0
@@ -42,6 +42,12 @@ def device_streams(device: str, folder: Path, *, seed: int, seconds: float | Non
     room_rows = round((seconds or _ROOM_SECONDS_MAX) * ROOM_HZ)
     write_recording(recording, start_ns=time.time_ns(), rows=room_rows, rate_hz=ROOM_HZ, seed=seed)
     return [_pump(seed, None if seconds is None else round(seconds * PUMP_HZ)), _room(recording)]
+
+
+def without_rows(streams: list[dict[str, Any]]) -> dict[str, Any]:
+    """The `[[stream]]` table of a device that has nothing more to measure: its agent only empties its spool."""
+    pump = streams[STREAMS.index("pump")]
+    return {**pump, "source": {**pump["source"], "rows": 0}}
 
 
 def _pump(seed: int, rows: int | None) -> dict[str, Any]:
