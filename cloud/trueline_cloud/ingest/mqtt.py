@@ -11,6 +11,7 @@ import logging
 import random
 import ssl
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,6 +38,7 @@ _BACK_OFF_MAX_S: Final = 10.0
 _PATIENCE_S: Final = 10.0
 """A message that finds no room for so long is dropped: its device sends it again, s."""
 _LOOP_S: Final = 1.0
+_CONNACK_S: Final = 3.0
 _UP: Final = frozenset({"data", "event", "control"})
 _PORT_MAX: Final = 65_535
 _IN_FLIGHT: Final = 200
@@ -207,11 +209,12 @@ class MqttLink:
             else:
                 client.connect(settings.host, settings.port, settings.keepalive_s)
             self._reached = True
+            give_up_s = time.monotonic() + _CONNACK_S
             while not self._stopping.is_set() and client.loop(_LOOP_S) == MQTTErrorCode.MQTT_ERR_SUCCESS:
-                pass
-            if self._stopping.is_set():
-                client.disconnect()
-                client.loop(_LOOP_S)
+                if not self._accepted and time.monotonic() > give_up_s:
+                    break  # a broker may also answer a version it does not speak with silence
+            client.disconnect()
+            client.loop(_LOOP_S)
         except OSError as error:  # covers ssl.SSLError and a name that does not resolve
             _log.warning("broker %s:%d: %s", settings.host, settings.port, error)
         except paho.WebsocketConnectionError as error:  # paho raises it for malformed answers, too
