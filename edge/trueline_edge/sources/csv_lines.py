@@ -16,28 +16,28 @@ import numpy as np
 from trueline_wire.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
     from typing import BinaryIO
 
     from numpy.typing import NDArray
 
-__all__ = ["Cells", "Line", "Lines", "Numbers", "find_column", "parse_numbers", "split_line"]
+__all__ = ["Block", "Cells", "Lines", "Numbers", "find_column", "parse_numbers", "split_line"]
 
 _LINE_MAX_BYTES: Final = 1 << 20
 _BOM: Final = b"\xef\xbb\xbf"
 _NAN: Final = float("nan")
 
 
-class Line(NamedTuple):
-    """One physical line."""
+class Block(NamedTuple):
+    """Some physical lines, one after the other."""
 
-    text: str
-    """Without its end."""
+    texts: list[str]
+    """Without their ends."""
+    ends: list[int]
+    """Byte behind each: where the next line begins."""
     number: int
-    """Counted from 1."""
-    end: int
-    """Byte behind it: where the next line begins."""
+    """Of the first line, counted from 1."""
 
 
 class Lines:
@@ -46,26 +46,40 @@ class Lines:
     def __init__(self, file: BinaryIO, encoding: str) -> None:
         self._file = file
         self._encoding = encoding
+        self._byte = 0
         self._number = 0
 
     def seek(self, byte: int, number: int) -> None:
         """Go on behind line `number`, which ends at `byte`."""
         self._file.seek(byte)
-        self._number = number
+        self._byte, self._number = byte, number
 
-    def __iter__(self) -> Iterator[Line]:
-        readline, encoding = self._file.readline, self._encoding
-        end = self._file.tell()
-        while raw := readline(_LINE_MAX_BYTES):
+    def take(self, count: int) -> Block:
+        """The next lines, at most `count`; none at the end of the file."""
+        readline, end = self._file.readline, self._byte
+        raws: list[bytes] = []
+        ends: list[int] = []
+        while len(raws) < count and (raw := readline(_LINE_MAX_BYTES)):
+            raws.append(raw)
             end += len(raw)
-            rest = raw
-            while len(rest) == _LINE_MAX_BYTES and not rest.endswith(b"\n"):
-                rest = readline(_LINE_MAX_BYTES)
-                end += len(rest)
-            self._number += 1
-            if self._number == 1:
-                raw = raw.removeprefix(_BOM)
-            yield Line(raw.decode(encoding, "replace").rstrip("\r\n"), self._number, end)
+            if len(raw) == _LINE_MAX_BYTES:
+                end += self._rest_of_line(raw)
+            ends.append(end)
+        if raws and self._number == 0:
+            raws[0] = raws[0].removeprefix(_BOM)
+        encoding = self._encoding
+        texts = [raw.decode(encoding, "replace").rstrip("\r\n") for raw in raws]
+        block = Block(texts, ends, self._number + 1)
+        self._byte, self._number = end, self._number + len(raws)
+        return block
+
+    def _rest_of_line(self, raw: bytes) -> int:
+        """Read on to the end of a line that is too long. Returns the bytes that were passed over."""
+        passed = 0
+        while raw and not raw.endswith(b"\n"):
+            raw = self._file.readline(_LINE_MAX_BYTES)
+            passed += len(raw)
+        return passed
 
 
 def split_line(text: str, separator: str) -> list[str]:

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal, NamedTuple
 import msgspec
 import numpy as np
 
-from trueline_edge.sources.csv_lines import Cells, Line, Lines, find_column, parse_numbers, split_line
+from trueline_edge.sources.csv_lines import Block, Cells, Lines, find_column, parse_numbers, split_line
 from trueline_edge.sources.source import SYSTEM_CLOCK, Batch, ChannelConfig, Clock, declared_u
 from trueline_edge.sources.times import Pass, TimeReader, check_time_format, check_zone
 from trueline_wire.errors import ConfigError
 from trueline_wire.readings import Flag, Readings, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
     from typing import BinaryIO
 
     from numpy.typing import NDArray
@@ -135,7 +135,7 @@ class _Part(NamedTuple):
     """(n,) which of the lines each row is."""
     bad: NDArray[np.int64]
     """(m,) which of the lines are malformed."""
-    lines: list[Line]
+    block: Block
 
 
 class ReplaySource:
@@ -191,91 +191,83 @@ class ReplaySource:
             lines.seek(self._start.byte, self._start.line)
             self._times.at = self._start.fold
         pace = _Pace(self._config.speed, self._clock)
-        for taken in self._chunks(lines):
+        while (block := lines.take(self._rows_max)).texts:
             before = self._times.at
-            part = self._read(taken, layout, path)
+            part = self._read(block, layout, path)
             after, self._times.at = self._times.at, before
             done = row = 0
-            while done < len(part.lines):
+            while done < len(block.texts):
                 until_row = await pace.wait(part.time_ns, row)
                 whole = until_row == len(part.time_ns)
-                until = len(part.lines) if whole else int(part.good[until_row - 1]) + 1
+                until = len(block.texts) if whole else int(part.good[until_row - 1]) + 1
                 if whole:
                     self._times.at = after
                 else:
                     self._times.read(part.texts[done:until])
                 lost = int(((part.bad >= done) & (part.bad < until)).sum())
-                end = part.lines[until - 1]
-                place = _Place(number, end.end, end.number, self._times.at, zlib.crc32(head[: end.end]))
+                end, line = block.ends[until - 1], block.number + until - 1
+                place = _Place(number, end, line, self._times.at, zlib.crc32(head[:end]))
                 readings = self._readings(part, slice(row, until_row))
                 yield Batch(readings, msgspec.msgpack.encode(place), {"malformed_row": lost} if lost else {})
                 done, row = until, until_row
 
-    def _chunks(self, lines: Lines) -> Iterator[list[Line]]:
-        taken: list[Line] = []
-        for line in lines:
-            taken.append(line)
-            if len(taken) == self._rows_max:
-                yield taken
-                taken = []
-        if taken:
-            yield taken
-
     def _layout(self, lines: Lines, path: Path) -> _Layout:
         """Read up to the header (or look at the first row), and find the columns."""
-        start = (0, 0)
-        for line in lines:
-            if line.number > self._config.skip_lines and line.text.strip():
-                names = split_line(line.text, self._config.separator)
-                start = start if not self._config.header else (line.end, line.number)
+        number, byte = 0, 0
+        while (block := lines.take(1)).texts:
+            number, start = block.number, byte
+            byte = block.ends[0]
+            if number > self._config.skip_lines and block.texts[0].strip():
                 break
-            start = (line.end, line.number)
         else:
-            raise ConfigError(f"{path}: there is no header in {start[1]} lines")
-        lines.seek(*start)
+            raise ConfigError(f"{path}: there is no header in {number} lines")
+        names = split_line(block.texts[0], self._config.separator)
         if not self._config.header:
+            lines.seek(start, number - 1)
             names = [f"#{position + 1}" for position in range(len(names))]
         time = self._config.time_column
         time_columns = [find_column(names, name, path) for name in ([time] if isinstance(time, str) else time)]
         return _Layout(len(names), time_columns, [find_column(names, name, path) for name in self._columns])
 
-    def _read(self, lines: list[Line], layout: _Layout, path: Path) -> _Part:
+    def _read(self, block: Block, layout: _Layout, path: Path) -> _Part:
+        """Read the rows of some lines: times and numbers of those that are whole, and which are malformed."""
         separator, width = self._config.separator, layout.width
-        rows = [split_line(line.text, separator) for line in lines]
-        fits = np.array([len(row) == width for row in rows], np.bool_)
+        rows = [split_line(text, separator) for text in block.texts]
+        texts = [""] * len(rows)
+        whole: list[int] = []
         bad: list[int] = []
-        for position in np.flatnonzero(~fits).tolist():
-            row = rows[position]
-            if any(cell.strip() for cell in row):
+        for position, row in enumerate(rows):
+            if len(row) == width and (text := " ".join([row[column].strip() for column in layout.time])):
+                texts[position] = text
+                whole.append(position)
+            elif any(cell.strip() for cell in row):
                 bad.append(position)
-                self._complain(path, lines[position], f"{len(row)} cells, but the header has {width}")
-        empty = [position for position in np.flatnonzero(fits).tolist() if not "".join(rows[position]).strip()]
-        fits[empty] = False
-        good = np.flatnonzero(fits)
-        texts = [""] * len(lines)
-        for position in good.tolist():
-            texts[position] = " ".join([rows[position][column].strip() for column in layout.time])
-        times = self._times.read([texts[position] for position in good.tolist()])
+                fault = "there is no time" if len(row) == width else f"{len(row)} cells, but the header has {width}"
+                self._complain(path, block.number + position, fault)
+        times = self._times.read([texts[position] for position in whole])
+        good = np.array(whole, np.int64)
         for position in good[times.bad].tolist():
             bad.append(position)
-            self._complain(path, lines[position], f"no time can be read from {texts[position]!r}")
+            self._complain(path, block.number + position, f"no time can be read from {texts[position]!r}")
         good = good[~times.bad]
-        numbers = parse_numbers([rows[position] for position in good.tolist()], layout.value, self._cells)
-        for position, column in np.argwhere(numbers.unparsable).tolist():
-            text = rows[good[position]][layout.value[column]]
-            self._complain(path, lines[good[position]], f"{self._columns[column]}: {text!r} is no number")
+        kept = [rows[position] for position in good.tolist()]
+        numbers = parse_numbers(kept, layout.value, self._cells)
+        for row_number, column in np.argwhere(numbers.unparsable).tolist():
+            text = kept[row_number][layout.value[column]]
+            line = block.number + int(good[row_number])
+            self._complain(path, line, f"{self._columns[column]}: {text!r} is no number")
         return _Part(
-            times.time_ns[~times.bad], texts, numbers.value, numbers.unparsable, good, np.array(bad, np.int64), lines
+            times.time_ns[~times.bad], texts, numbers.value, numbers.unparsable, good, np.array(bad, np.int64), block
         )
 
     def _readings(self, part: _Part, rows: slice) -> Readings:
         readings = Readings.raw(self._schema, part.time_ns[rows], part.value[rows], self._u)
         return readings.flagged(part.unparsable[rows], Flag.MISSING, Reason.UNPARSABLE)
 
-    def _complain(self, path: Path, line: Line, message: str) -> None:
+    def _complain(self, path: Path, line: int, message: str) -> None:
         self._complaints += 1
         if self._complaints <= _COMPLAINTS_MAX:
-            log.warning("%s:%d: %s", path, line.number, message)
+            log.warning("%s:%d: %s", path, line, message)
 
 
 class _Pace:
