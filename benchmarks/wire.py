@@ -59,9 +59,9 @@ def moment(text: str) -> int:
 
 
 def number(text: str) -> float:
-    """A float; NaN for an empty cell, and where there is a word."""
+    """A float, also with a decimal comma; NaN for an empty cell, and where there is a word."""
     try:
-        return float(text)
+        return float(text.replace(",", "."))
     except ValueError:
         return np.nan
 
