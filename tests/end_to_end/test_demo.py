@@ -134,7 +134,7 @@ def _frames(journal: Path) -> int:
     connection = apsw.Connection(str(journal), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         return int(next(connection.execute("SELECT count(*) FROM frames"))[0])
-    except apsw.SQLError:  # its tables are not there yet
+    except (apsw.SQLError, apsw.BusyError):  # its tables are being made
         return 0
     finally:
         connection.close()
