@@ -10,6 +10,7 @@ is whole. Refuses to know SQL.
 from __future__ import annotations
 
 import csv
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
@@ -80,17 +81,16 @@ def export(
     first: int | None = None
     last: int | None = None
     try:
-        writer = _open(out, temporary, schema)
-        for columns, count in _in_order(batches, names, schema):
-            frames += count
-            times = columns["time_ns"]
-            duplicates += _repeated(columns)
-            rows += len(times)
-            first = int(times[0]) if first is None else first
-            last = int(times[-1])
-            writer.write(columns)
-            progress(rows)
-        writer.close()
+        with closing(_open(out, temporary, names, schema)) as writer:
+            for columns, count in _in_order(batches, names, schema):
+                frames += count
+                times = columns["time_ns"]
+                duplicates += _repeated(columns)
+                rows += len(times)
+                first = int(times[0]) if first is None else first
+                last = int(times[-1])
+                writer.write(columns)
+                progress(rows)
         temporary.replace(out)
     except OSError as error:
         raise ConfigError(f"{out}: {error.strerror or error}") from error
@@ -173,24 +173,21 @@ def _repeated(columns: dict[str, NDArray[Any]]) -> int:
     return len(rows) - len({packed[at : at + size] for at in range(0, len(packed), size)})
 
 
-def _open(out: Path, temporary: Path, schema: Schema) -> _Writer:
+def _open(out: Path, temporary: Path, names: list[str], schema: Schema) -> _Writer:
     if out.suffix == ".csv":
-        return _CsvWriter(temporary)
+        return _CsvWriter(temporary, names)
     if out.suffix == ".parquet":
         return _ParquetWriter(temporary, schema)
     raise ConfigError(f"{out}: the ending says what is written: .csv or .parquet")
 
 
 class _CsvWriter:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, names: list[str]) -> None:
         self._file = path.open("w", newline="")
         self._csv = csv.writer(self._file)
-        self._begun = False
+        self._csv.writerow(names)
 
     def write(self, columns: dict[str, NDArray[Any]]) -> None:
-        if not self._begun:
-            self._csv.writerow(columns)
-            self._begun = True
         self._csv.writerows(zip(*(_texts(column) for column in columns.values()), strict=True))
 
     def close(self) -> None:
