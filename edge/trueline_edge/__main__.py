@@ -7,6 +7,7 @@ where a library is missing, and names the `pip install` that mends it.
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
 import logging
 import os
@@ -29,6 +30,7 @@ __all__ = ["main"]
 OK: Final = 0
 FOUND: Final = 1
 USAGE: Final = 2
+INTERRUPTED: Final = 130
 
 _EXIT_CODES: Final = """
 exit codes:
@@ -55,10 +57,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f'trueline-edge: {error.name} is not installed: pip install "trueline[edge]"', file=sys.stderr)
         return USAGE
+    except KeyboardInterrupt:
+        print("trueline-edge: stopped", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     return code
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("trueline")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="begin with: trueline-edge check examples/agent.toml\n" + _EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"trueline-edge {_version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def command(name: str, help_: str, text: str) -> argparse.ArgumentParser:
@@ -166,6 +179,8 @@ example:
   $ trueline-edge key agent.toml          # enroll this on the cloud: trueline-cloud enroll DEVICE KEY
   $ trueline-edge run agent.toml          # until SIGTERM, which leaves everything in the spool
   $ trueline-edge run agent.toml --until-drained --json
+The log goes to stderr, as JSON. With --json the last line on stdout counts rows, frames and bytes.
+Exit code 70: the disk broke its word (a failed sync); let systemd start the agent again.
 """
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trueline_edge.config import AgentConfig, load_config
 from trueline_edge.publish.config import CoapLinkConfig, MqttLinkConfig
@@ -94,6 +96,53 @@ def test_a_schema_has_all_a_channel_declares() -> None:
     pressure = schema.channels[0]
     assert (pressure.name, pressure.unit, pressure.resolution) == ("Pressure", "bar", 0.328)
     assert (pressure.sensor, pressure.calibration) == ("MPM-482/0193", "")
+
+
+def lines_with_keys() -> list[int]:
+    """The lines of the sample that say `key = value`, counted from 0."""
+    return [n for n, line in enumerate(SAMPLE.read_text().splitlines()) if re.match(r"[a-z_]+ = ", line)]
+
+
+@pytest.mark.parametrize("number", lines_with_keys())
+def test_a_slip_on_any_line_is_found_on_that_line(number: int) -> None:
+    """Whatever key of the sample is misspelt, or given a table for a value, its line is named, and the key."""
+    lines = SAMPLE.read_text().splitlines()
+    key = lines[number].split(" = ")[0]
+    for slip, wanted in (
+        (lines[number].replace(key, key + "x", 1), key + "x"),
+        (f"{key} = {{ nonsense = 1 }}", key),
+        (f"{key} = [[1]]", key),
+    ):
+        text = "\n".join([*lines[:number], slip, *lines[number + 1 :]])
+        with pytest.raises(SettingsError) as caught:
+            parse_toml(text, SAMPLE, AgentConfig)
+        here = [mistake for mistake in caught.value.mistakes if mistake.line == number + 1]
+        assert any(re.search(rf"\b{wanted}\b", mistake.key) for mistake in here), (slip, str(caught.value))
+
+
+@given(st.data())
+def test_no_text_is_too_strange(data: st.DataObject) -> None:
+    """Law: a configuration with lines lost, doubled or exchanged loads, or is refused with its mistakes."""
+    lines = SAMPLE.read_text().splitlines()
+    for _ in range(data.draw(st.integers(1, 4))):
+        at, other = (data.draw(st.integers(0, len(lines) - 1)) for _ in range(2))
+        match data.draw(st.sampled_from(["lose", "double", "exchange", "spoil"])):
+            case "lose":
+                del lines[at]
+            case "double":
+                lines.insert(at, lines[other])
+            case "exchange":
+                lines[at], lines[other] = lines[other], lines[at]
+            case "spoil":
+                lines[at] = lines[at].replace(data.draw(st.sampled_from('="[]{.1')), data.draw(st.text(max_size=2)), 1)
+    try:
+        parse_toml("\n".join(lines), SAMPLE, AgentConfig)
+    except SettingsError as error:
+        places = [mistake.line for mistake in error.mistakes]
+    else:
+        places = [1]
+    assert places
+    assert all(1 <= place <= len(lines) + 1 for place in places)
 
 
 CROSS_CHECKS = {

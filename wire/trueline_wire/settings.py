@@ -189,7 +189,12 @@ class _Reader:
         tag_field = structs[0].__struct_config__.tag_field or "type"
         by_tag = {str(struct.__struct_config__.tag): struct for struct in structs}
         if tag_field not in raw:
-            self._object((*path, tag_field), "missing", f"add it: one of {', '.join(map(repr, by_tag))}")
+            fields = {field.encode_name for struct in structs for field in msgspec.structs.fields(struct)}
+            slips = difflib.get_close_matches(tag_field, [key for key in raw if key not in fields], n=1)
+            if slips:
+                self._object((*path, slips[0]), "unknown key", f"did you mean {tag_field!r}?")
+            else:
+                self._object((*path, tag_field), "missing", f"add it: one of {', '.join(map(repr, by_tag))}")
             return None
         chosen = by_tag.get(str(raw[tag_field]))
         if chosen is None:
