@@ -3,7 +3,8 @@
 Promises: what `seal_record` writes, `read_record` reads back equal; every field a peer sends is checked for type and
 bounds before it is used. Refuses to know what becomes of a record (`delivery`) and what its columns hold (`columns`).
 
-Header keys are unsigned integers; keys below 32 belong to this version, others are ignored (room for extensions).
+Header keys are unsigned integers; keys below 64 belong to this version (32 to 39 to `control`), those it does not know
+are ignored, and keys from 64 on are room for extensions.
 """
 
 from __future__ import annotations
