@@ -69,6 +69,13 @@ def test_long_columns_come_back(decimals: int) -> None:
     assert_same(round_trip(readings), readings)
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1 / 3, 1.0, 2.0**31, 2.0**33, 1e30])
+def test_long_columns_of_any_width_come_back(scale: float) -> None:
+    """Long columns come back also where their integers need 64 bits, and where there is no grid."""
+    readings = column(np.cumsum(np.random.default_rng(7).integers(-99, 100, 1500)) * scale)
+    assert_same(round_trip(readings), readings)
+
+
 @pytest.mark.parametrize(
     "values",
     [
