@@ -144,7 +144,11 @@ class Demo:
     def _introduce(self, site: Site) -> None:
         names = list(site.agents)
         if site.has_broker:
-            only = "" if site.broker.kind == "mosquitto" else " (pure Python: for this demo only)"
+            only = (
+                ""
+                if site.broker.kind == "mosquitto"
+                else " (pure Python, for this demo only; agents need 10 s to fall back to MQTT 3.1.1)"
+            )
             self._say(f"  broker   {site.broker.kind} on 127.0.0.1:{site.broker.port}{only}")
         else:
             self._say(f"  link     CoAP to 127.0.0.1:{site.cloud.coap_port}, no broker")

@@ -48,6 +48,19 @@ async def test_the_seed_decides() -> None:
     assert not np.isin(one.value[:, 0], one.value[:, 1]).any()
 
 
+@pytest.mark.parametrize(("resolution", "decimals"), [(0.01, 2), (0.5, 1), (5.0, 0), (1e-7, 7)])
+async def test_a_sensor_shows_multiples_of_its_resolution(resolution: float, decimals: int) -> None:
+    """With a resolution, every value is the double nearest to a decimal multiple of it."""
+    channels = [ChannelConfig(name="x", resolution=resolution, signal=Noise(mean=20, noise=30 * resolution))]
+    schema = schema_of(channels)
+    config = SimulatedConfig(rows=500, start_ns=0, flat_out=True)
+    source = config.open(schema, channels, rows_max=600, clock=VirtualTime().clock)
+    value = joined(await drain(source), schema).value[:, 0]
+    assert [float(f"{x:.{decimals}f}") for x in value] == value.tolist()
+    assert np.allclose(value / resolution, np.rint(value / resolution))
+    assert len(np.unique(value)) > 20
+
+
 @pytest.mark.parametrize("rate_hz", [0.001, 0.1, 1.0, 3.0, 33.333, 10_000.0])
 async def test_times_do_not_drift(rate_hz: float) -> None:
     """Row n is due n periods after row 0, to the nanosecond, at any rate."""

@@ -7,6 +7,7 @@ was not sampled while the agent was down does not exist. Refuses to be an oracle
 
 from __future__ import annotations
 
+from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -40,6 +41,8 @@ class SimulatedConfig(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="simulated"
 ):
     """Every channel shows its `signal` (a sine of amplitude 1 and period 60 s where it names none).
+
+    A channel with a resolution shows multiples of it, as a sensor would.
 
     Attributes:
         rate_hz: rows a second, 0.001 to 10,000.
@@ -97,9 +100,7 @@ class SimulatedSource:
         self._rows_max = rows_max
         self._clock = clock
         self._rate = Fraction(config.rate_hz).limit_denominator(1000)
-        self._generators = [
-            _Channel(channel.signal or Sine(), config.seed, position) for position, channel in enumerate(channels)
-        ]
+        self._generators = [_Channel(channel, config.seed, position) for position, channel in enumerate(channels)]
         self._place = _Place(0, 0)
 
     def resume(self, offset: bytes) -> None:
@@ -152,8 +153,10 @@ class SimulatedSource:
 class _Channel:
     """One channel's mathematics."""
 
-    def __init__(self, signal: Signal, seed: int, position: int) -> None:
-        self._signal = signal
+    def __init__(self, channel: ChannelConfig, seed: int, position: int) -> None:
+        self._signal: Signal = channel.signal or Sine()
+        self._resolution = channel.resolution
+        self._decimals = _decimals_of(channel.resolution)
         self._seed = seed
         self._position = position
         self._blocks: dict[int, tuple[int, NDArray[np.float64]]] = {}
@@ -171,6 +174,8 @@ class _Channel:
                 value = np.full(stop - start, mean)
         if self._signal.noise:
             value = value + self._signal.noise * self._drawn(_NOISE, start, stop)
+        if self._resolution:  # a sensor shows steps: the decimal numbers that are multiples of its resolution
+            value = np.round(np.rint(value / self._resolution) * self._resolution, self._decimals)
         return value
 
     def _drawn(self, purpose: int, start: int, stop: int) -> NDArray[np.float64]:
@@ -189,3 +194,8 @@ class _Channel:
             drawn = walk - walk[-1] * np.arange(1, _BLOCK + 1) / _BLOCK
         self._blocks[purpose] = number, drawn
         return drawn
+
+
+def _decimals_of(resolution: float) -> int:
+    exponent = Decimal(repr(resolution)).as_tuple().exponent
+    return max(-exponent, 0) if isinstance(exponent, int) else 0
