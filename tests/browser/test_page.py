@@ -135,9 +135,9 @@ def test_flagged_steps_are_marked(page: Page) -> None:
     )
     assert suspect > 10
     assert gone > 10
-    assert page.text("#latest") == "–"
-    assert page.text("#latest-flag") == "fail"
-    assert is_red(page, "#latest-flag")
+    assert page.text("#latest") == "failed"
+    assert page.text("#latest-u") == ""
+    assert is_red(page, "#latest")
 
 
 def test_a_dead_device_goes_stale(page: Page) -> None:

@@ -7,6 +7,7 @@
 const $ = (id) => document.getElementById(id);
 const K95 = 1.96; // coverage factor of a 95 % interval (GUM, normal distribution)
 const STEPS = 600; // steps the chart asks for
+const SPAN_MIN_MS = 10000; // shortest span of time it shows
 const FLAGS = { 1: "pass", 2: "not evaluated", 3: "suspect", 4: "fail", 9: "missing" };
 const SEVERITY = { 2: 1, 1: 2, 3: 3, 4: 4, 9: 5 }; // the worst flag of a step wins
 const VERDICTS = { complete: "complete", pending: "pending", missing: "missing", orphaned: "orphaned tail", unused: "nothing sent yet" };
@@ -16,6 +17,9 @@ const REASONS = {
   schema_lost: "sent without the description they need",
   dropped: "dropped by the device: its spool was full",
 };
+
+// UCUM codes people know by another sign.
+const UNITS = { 1: "", Cel: "°C", "[degF]": "°F", deg: "°", Ohm: "Ω", um: "µm", us: "µs", "m/s2": "m/s²", "m3/h": "m³/h" };
 
 // ---- words and numbers -------------------------------------------------------------------------------------------
 
@@ -472,7 +476,7 @@ async function draw() {
   chart.lastDraw = Date.now();
   const steps = series.steps();
   const end = steps.length ? steps.at(-1).time + series.stepMs : clock.now();
-  const start = view.windowMs ? end - view.windowMs : (steps[0]?.time ?? end - 60000);
+  const start = beginning(end);
   series.forget(start);
   const colour = palette();
   const shown = steps.filter((step) => step.time + series.stepMs >= start);
@@ -482,8 +486,11 @@ async function draw() {
   await library.react(target, traces(shown, series.stepMs, colour, view.unit), layout([start, end], colour, view.unit), { displayModeBar: false, responsive: true, doubleClick: "reset" });
   target.dataset.steps = String(shown.length);
   describe(shown);
-  if (view.windowMs === 0 && series.size > 3 * STEPS) loadHistory(); // all of it has outgrown its steps
+  if (shown.length > 1.4 * STEPS) loadHistory(); // the view has outgrown its steps
 }
+
+// A window that reaches back before the first reading begins there, and grows until it is full.
+const beginning = (end) => Math.min(end - SPAN_MIN_MS, Math.max(view.windowMs ? end - view.windowMs : -Infinity, view.firstMs ?? end));
 
 function describe(steps) {
   const known = steps.some((step) => step.u !== null);
@@ -507,7 +514,7 @@ function fillTable(steps) {
 
 const view = {
   device: null, streams: [], stream: null, channel: null, unit: "", resolution: 0, windowMs: 900000, key: "",
-  series: null, line: null, lineState: "connecting", heardAt: null, dropped: 0, staleAfter: 30, latest: null,
+  firstMs: null, series: null, line: null, lineState: "connecting", heardAt: null, dropped: 0, staleAfter: 30, latest: null,
 };
 
 async function ask(path, parameters) {
@@ -543,7 +550,7 @@ async function loadDevice(name) {
 
 function closeStream(note) {
   view.line?.close();
-  Object.assign(view, { line: null, series: null, stream: null, channel: null, latest: null, heardAt: null, lineState: "connecting", dropped: 0 });
+  Object.assign(view, { line: null, series: null, stream: null, channel: null, latest: null, heardAt: null, firstMs: null, lineState: "connecting", dropped: 0 });
   if (window.Plotly && chart.drawn) window.Plotly.purge($("chart").firstElementChild);
   chart.drawn = false;
   $("chart").replaceChildren(element("p", { class: "quiet", id: "chart-note" }, note));
@@ -554,7 +561,7 @@ function closeStream(note) {
 async function openStream(stream, channel) {
   closeStream("Loading the chart…");
   const key = [view.device, stream.stream, channel.name, view.windowMs].join("/");
-  Object.assign(view, { stream: stream.stream, channel: channel.name, unit: channel.unit === "1" ? "" : channel.unit, resolution: channel.resolution, key });
+  Object.assign(view, { stream: stream.stream, channel: channel.name, unit: UNITS[channel.unit] ?? channel.unit, resolution: channel.resolution, key });
   view.waiting = [];
   // The line first, the past second: nothing falls between them.
   const asked = new URLSearchParams({ device: view.device, stream: view.stream, channel: view.channel });
@@ -568,7 +575,8 @@ async function loadHistory() {
     const { streams } = await ask(`/api/v1/devices/${encodeURIComponent(view.device)}/streams`);
     const reach = streams.find((s) => s.stream === view.stream);
     const end = Math.floor((reach?.last_ns ?? clock.now() * 1e6) / 1e6) + 1;
-    const start = view.windowMs ? end - view.windowMs : Math.floor((reach?.first_ns ?? (end - 60000) * 1e6) / 1e6);
+    view.firstMs = reach?.first_ns ? Math.floor(reach.first_ns / 1e6) : end;
+    const start = beginning(end);
     const past = await ask("/api/v1/readings", {
       device: view.device, stream: view.stream, channel: view.channel, from: new Date(start).toISOString(), to: new Date(end).toISOString(), points: STEPS,
     });
@@ -627,11 +635,14 @@ function showLatest() {
   setText($("flow"), words);
   const latest = view.latest;
   const [value, half] = measured(latest?.mean, latest?.u, view.resolution);
-  setText($("latest"), value);
+  // A reading that failed or is missing has no value, and an older one does not stand in for it.
+  const word = latest && latest.mean === null ? { 4: "failed", 9: "missing" }[latest.flag] : undefined;
+  setText($("latest"), word ?? value);
+  $("latest").dataset.bad = String(word !== undefined);
   setText($("latest-u"), latest && latest.mean !== null ? half : "");
-  setText($("unit"), latest ? view.unit : "");
+  setText($("unit"), latest && latest.mean !== null ? view.unit : "");
   const dropped = view.dropped ? ` · ${count(view.dropped)} rows not shown: this page was too slow` : "";
-  setText($("latest-flag"), latest ? (FLAGS[latest.flag] ?? "") : "");
+  setText($("latest-flag"), latest && !word ? (FLAGS[latest.flag] ?? "") : "");
   $("latest-flag").dataset.flag = latest?.flag ?? "";
   setText($("latest-time"), latest ? `${latest.step ? "step of" : "at"} ${stamp(Math.round(latest.time))} UTC${half && latest.mean !== null ? " · 95 %" : ""}${dropped}` : "");
 }
