@@ -276,3 +276,13 @@ def test_the_json_schema_fits_the_sample() -> None:
         return {key for inner in value for key in keys(inner)} if isinstance(value, list) else set()
 
     assert keys(tomllib.loads(SAMPLE.read_text())) <= known
+
+
+def test_the_json_schema_explains_every_key() -> None:
+    """An editor shows what each key means, in the words of the type's own docstring."""
+    schema = json_schema(AgentConfig)
+    for name, definition in schema["$defs"].items():
+        assert "Attributes" not in definition["description"]
+        for key, described in definition.get("properties", {}).items():
+            tag = described.keys() == {"enum"}
+            assert tag or described.get("description"), f"{name}.{key}: say in the docstring what it means"

@@ -9,6 +9,7 @@ A struct says in `__post_init__` (ValueError, best begun with the field's name) 
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 import types
 import typing
@@ -115,11 +116,26 @@ def json_schema(type_: type[Any]) -> dict[str, Any]:
 
     def hook(custom: type[Any]) -> dict[str, Any]:
         if custom is Path:
-            return {"type": "string", "description": "a path, relative to the configuration's folder"}
+            return {"type": "string", "format": "path"}
         raise NotImplementedError(custom)
 
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | msgspec.json.schema(type_, schema_hook=hook)
+    schema = msgspec.json.schema(type_, schema_hook=hook)
+    for definition in schema.get("$defs", {}).values():
+        _describe(definition)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
 
+
+def _describe(definition: dict[str, Any]) -> None:
+    """Move what a docstring says of each attribute to its property, where an editor shows it."""
+    text, _, attributes = definition.get("description", "").partition("Attributes:")
+    definition["description"] = " ".join(text.split())
+    for name, meaning in _ATTRIBUTE.findall(attributes):
+        for key in (name, name.removesuffix("s")):  # a list of streams is written [[stream]]
+            if key in definition.get("properties", {}):
+                definition["properties"][key].setdefault("description", " ".join(meaning.split()))
+
+
+_ATTRIBUTE: Final = re.compile(r"^ {8}(\w+): (.*(?:\n {9,}.*)*)", re.MULTILINE)
 
 _REFUSED: Final = object()
 """Stands for a value that has been objected to."""

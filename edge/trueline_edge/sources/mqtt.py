@@ -142,6 +142,8 @@ class MqttSource:
             self._inbox.wake = _nobody
             client.disconnect()
             client.loop_stop()
+            if left := self._inbox.waiting:
+                log.warning("%s: stopped with messages that nobody took: %d", self._name, left)
 
     def _connect(self) -> Any:
         import paho.mqtt.client as paho  # noqa: PLC0415 - a configuration can be checked without the extra
@@ -204,6 +206,11 @@ class _Inbox:
                 self._overrun += 1
         if idle:
             self.wake()
+
+    @property
+    def waiting(self) -> int:
+        """Messages not taken yet."""
+        return len(self._waiting)
 
     def take(self, count: int) -> tuple[list[Message], int]:
         """At most `count` messages, and how many were lost since the last call."""
