@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from trueline_edge.config import AgentConfig, StreamConfig
+    from trueline_edge.publish.link import Link
     from trueline_edge.sources import Batch, Source
     from trueline_wire.readings import Readings
 
@@ -117,6 +118,7 @@ class Agent:
         until_drained: end when all finite sources are exhausted and everything is acknowledged.
         notifier: the service manager.
         rng: epoch ids and jitter.
+        link: instead of those of the configuration.
 
     Raises:
         ConfigError: the state folder cannot be used, or a source's input is not the one it was.
@@ -130,6 +132,7 @@ class Agent:
         until_drained: bool = False,
         notifier: Notifier | None = None,
         rng: random.Random | None = None,
+        link: Link | None = None,
     ) -> None:
         self._config = config
         self._until_drained = until_drained
@@ -157,7 +160,7 @@ class Agent:
                 lost=self._checkpoint.lost,
             )
             self._courier = Courier(sender, self._spool)
-            self._link = make_link(config.links, config.device, rng=rng)
+            self._link = link or make_link(config.links, config.device, rng=rng)
         except BaseException:
             self._spool.close(clean=self._spool.was_clean)
             raise

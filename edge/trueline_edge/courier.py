@@ -7,6 +7,7 @@ thread is kept in bounded room until the next turn (acknowledgements are cumulat
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import threading
 import time
@@ -99,11 +100,10 @@ class Inbox:
 
     async def wait(self, until_s: float | None) -> None:
         """Return when there is news, or at a time (monotonic seconds)."""
-        try:
-            timeout = None if until_s is None else max(until_s - time.monotonic(), 0.0)
-            await asyncio.wait_for(self._news.wait(), timeout)
-        except TimeoutError:
-            return
+        # Not wait_for: in Python 3.11 it can swallow a cancellation.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if until_s is None else max(until_s - time.monotonic(), 0.0)):
+                await self._news.wait()
 
 
 class Courier:

@@ -109,7 +109,8 @@ class CoapLink:
     async def _session(self, contexts: list[Any], events: Events) -> None:
         """Probe, then carry until the link is down."""
         probe = aiocoap.Message(code=aiocoap.GET, uri=self._uri, transport_tuning=_Tuning())
-        await asyncio.wait_for(contexts[0].request(probe).response, _PROBE_TIMEOUT_S)
+        async with asyncio.timeout(_PROBE_TIMEOUT_S):
+            await contexts[0].request(probe).response
         self._failures = 0
         self._queue = asyncio.Queue(_QUEUE_MAX)
         self._events = events
@@ -150,7 +151,8 @@ class CoapLink:
 
     async def _post(self, context: Any, message: bytes) -> Any:
         request = aiocoap.Message(code=aiocoap.POST, uri=self._uri, payload=message, transport_tuning=_Tuning())
-        return await asyncio.wait_for(context.request(request).response, _REQUEST_TIMEOUT_S)
+        async with asyncio.timeout(_REQUEST_TIMEOUT_S):  # not wait_for: in Python 3.11 it can swallow a cancellation
+            return await context.request(request).response
 
 
 def split_answer(payload: bytes) -> Iterator[bytes]:

@@ -100,7 +100,8 @@ class MqttLink:
             if session is not None:
                 session.wake()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(done.wait(), 2 * _GOODBYE_S)
+                async with asyncio.timeout(2 * _GOODBYE_S):
+                    await done.wait()
 
     def send(self, transmit: Transmit) -> None:
         """See `Link.send`."""
