@@ -30,7 +30,7 @@ import numpy as np
 
 from trueline_wire.errors import NeverRetry
 from trueline_wire.frame import ROWS_MAX
-from trueline_wire.grid import DECIMALS_MAX, POWERS, U_CODES, decimals_of, u_from_codes, u_to_codes
+from trueline_wire.grid import DECIMALS_MAX, POWERS, U_CODES, decimals_of, shared_look, u_from_codes, u_to_codes
 from trueline_wire.integers import BodyReader, put_floats, put_integers, put_signed, put_varint
 from trueline_wire.readings import Flag, Readings
 
@@ -74,11 +74,14 @@ def encode_columns(readings: Readings) -> bytes:
     values = np.ascontiguousarray(readings.value.T)
     # What no decimal grid holds: NaN, infinities, and a zero with a sign.
     special = ~np.isfinite(values) | ((values == 0) & np.signbit(values))
-    for channel, rare in enumerate(special.any(axis=1).tolist()):
-        if rare:
-            _put_column(out, values[channel], special[channel], readings.flag[:, channel])
+    decimals, scaled, fits = shared_look(values)
+    plain = fits & ~special.any(axis=1)
+    for channel in range(channels):
+        if plain[channel]:
+            out.append(decimals[channel])
+            put_integers(out, scaled[channel].astype(np.int64))
         else:
-            _put_plain_column(out, values[channel])
+            _put_column(out, values[channel], special[channel], readings.flag[:, channel])
     return bytes(out)
 
 
@@ -193,18 +196,8 @@ def _bounded(numbers: NDArray[np.int64] | int, end: int) -> NDArray[np.int64] | 
 # ---------------------------------------------------------------- values
 
 
-def _put_plain_column(out: bytearray, values: NDArray[np.float64]) -> None:
-    """A column of finite values, none of them -0.0."""
-    grid = decimals_of(values, 0)
-    if grid is None:
-        _put_column(out, values, np.zeros(len(values), np.bool_), None)
-        return
-    out.append(grid[0])
-    put_integers(out, np.rint(values * POWERS[grid[0]]).astype(np.int64))
-
-
 def _put_column(
-    out: bytearray, values: NDArray[np.float64], special: NDArray[np.bool_], flag: NDArray[np.uint8] | None
+    out: bytearray, values: NDArray[np.float64], special: NDArray[np.bool_], flag: NDArray[np.uint8]
 ) -> None:
     """Any column: NaN are marked, and a few values off the grid are patched."""
     nan, plain = np.isnan(values), np.flatnonzero(~special)
@@ -219,7 +212,7 @@ def _put_column(
     patches = np.flatnonzero(patched)
     marks = _NAN_NOWHERE
     if nan.any():
-        marks = _NAN_FLAGGED if flag is not None and np.array_equal(nan, flag == Flag.MISSING) else _NAN_MARKED
+        marks = _NAN_FLAGGED if np.array_equal(nan, flag == Flag.MISSING) else _NAN_MARKED
     out.append(grid[0] | marks << 5 | (_PATCHED if len(patches) else 0))
     if marks == _NAN_MARKED:
         put_integers(out, nan.astype(np.int64))

@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DECIMALS_MAX", "POWERS", "decimals_of", "u_from_codes", "u_to_codes"]
+__all__ = ["DECIMALS_MAX", "POWERS", "decimals_of", "shared_look", "u_from_codes", "u_to_codes"]
 
 DECIMALS_MAX: Final = 22
 """Powers of ten are exact in float64 up to this one."""
@@ -57,6 +57,27 @@ def decimals_of(values: NDArray[np.float64], patches_max: int) -> tuple[int, NDA
             if len(off) <= patches_max and (fewest is None or len(off) < len(fewest[1])):
                 fewest = decimals, off
     return fewest
+
+
+def shared_look(
+    values: NDArray[np.float64],
+) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.bool_]]:
+    """A first look at all columns at once, which is enough for most.
+
+    Args:
+        values: (k, n) float64, anything.
+
+    Returns:
+        decimals (k,) of each column by a few of its values; the integers rint(v 10^d) (k, n); and whether the whole
+        column is on that grid (k,). A -0.0 counts as 0.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        sample = values[:, :: max(1, values.shape[1] // (2 * _SAMPLE)), np.newaxis]
+        decimals = _off_grid(sample, POWERS[:_SEARCHED]).any(axis=1).argmin(axis=1)
+        powers = POWERS[decimals][:, np.newaxis]
+        scaled = np.rint(values * powers)
+        fits = ((scaled / powers == values) & (np.abs(scaled) < _EXACT_MAX)).all(axis=1)
+    return decimals, scaled, fits
 
 
 def u_to_codes(u: NDArray[np.float32]) -> NDArray[np.int64]:

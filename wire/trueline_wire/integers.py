@@ -96,8 +96,9 @@ def put_integers(out: bytearray, numbers: NDArray[np.int64]) -> None:
     direct = bytearray([(_DIRECT if compressed else _PLAIN) + form])
     put_signed(direct, low)
     direct += body
-    distinct = np.unique(stored) if form > 0 and len(np.unique(stored[:_DISTINCT_MAX])) <= _DISTINCT_MAX // 2 else ()
-    if 0 < len(distinct) <= _DISTINCT_MAX:
+    # A look at the first few tells most columns that repeat themselves from those that do not.
+    repeats = form > 0 and len(set(stored[:_DISTINCT_MAX].tolist())) <= _DISTINCT_MAX // 2
+    if repeats and len(distinct := np.unique(stored)) <= _DISTINCT_MAX:
         short = bytearray([_DICTIONARY])
         put_signed(short, low)
         put_varint(short, len(distinct))
@@ -181,12 +182,12 @@ class BodyReader:
         Raises:
             NeverRetry: it does not fit into 64 bits, or the body ends.
         """
-        number = self.byte()
-        if number <= 0x7F:  # noqa: PLR2004 - the top bit
-            return number
-        number &= 0x7F
-        for shift in range(7, 70, 7):
-            byte = self.byte()
+        body, at, number = self._body, self._at, 0
+        for shift in range(0, 70, 7):
+            if at >= len(body):
+                raise NeverRetry(f"columns end after {at} bytes")
+            byte = body[at]
+            at += 1
             number |= (byte & 0x7F) << shift
             if byte <= 0x7F:  # noqa: PLR2004 - the top bit
                 break
@@ -194,6 +195,7 @@ class BodyReader:
             raise NeverRetry("an integer of more than 64 bits")
         if number >> 64:
             raise NeverRetry("an integer of more than 64 bits")
+        self._at = at
         return number
 
     def signed(self) -> int:
