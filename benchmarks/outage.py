@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import apsw
 import numpy as np
 import pyarrow.parquet as pq
 from _common import MemoryWatch, cpu_s, finish, parser, say, version_of
@@ -72,8 +73,8 @@ def measure(site: Site, rows: int) -> tuple[dict[str, Any], list[str]]:
         site.broker.start()
         told = agent.result(timeout_s=900)
         drained_s = time.monotonic()
-    times, order = _exported_times(site)
-    result = _result(rows, told, site, memory.samples, times, order_breaks=order) | {
+    times = np.asarray(pq.read_table(site.export("away", "day", site.folder / "day.parquet"))["time_ns"])
+    result = _result(rows, told, site, memory.samples, times) | {
         "spooling_s": round(spooled_s - begun_s, 2),
         "spooling_rows_per_s": round(rows / (spooled_s - begun_s)),
         "spooling_cpu_s": round(outage_cpu_s, 2),
@@ -85,11 +86,14 @@ def measure(site: Site, rows: int) -> tuple[dict[str, Any], list[str]]:
     return result, _misses(result)
 
 
-def _exported_times(site: Site) -> tuple[np.ndarray[Any, np.dtype[np.int64]], int]:
-    """All times of the export, in its order; and how often they step back."""
-    path = site.export("away", "day", site.folder / "day.parquet")
-    times = np.asarray(pq.read_table(path, columns=["time_ns"])["time_ns"].cast("int64"))
-    return times, int((np.diff(times) <= 0).sum())
+def frames_out_of_order(journal: Path) -> int:
+    """How often a stored frame begins before the one stored before it."""
+    connection = apsw.Connection(str(journal), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        first = [row[0] for row in connection.execute("SELECT time_first FROM frames ORDER BY id")]
+    finally:
+        connection.close()
+    return int((np.diff(first) <= 0).sum())
 
 
 def _result(
@@ -98,8 +102,6 @@ def _result(
     site: Site,
     memory: list[tuple[float, float]],
     times: np.ndarray[Any, np.dtype[np.int64]],
-    *,
-    order_breaks: int,
 ) -> dict[str, Any]:
     expected = START_NS + np.arange(rows, dtype=np.int64) * (1_000_000_000 // RATE_HZ)
     lanes = site.ledger("away")
@@ -112,7 +114,7 @@ def _result(
         "rows_exported": len(times),
         "rows_lost": int((~np.isin(expected, different)).sum()),
         "rows_doubled": len(times) - len(different),
-        "rows_out_of_order": order_breaks,
+        "frames_stored_out_of_order": frames_out_of_order(site.cloud.state / "journal.db"),
         "ledger_verdict": ", ".join(sorted({lane["verdict"] for lane in lanes})),
         "agent_drained": told["drained"],
         "agent_rss_start_mb": round(start_mb, 1),
@@ -123,7 +125,7 @@ def _result(
 
 
 def _misses(result: dict[str, Any]) -> list[str]:
-    wanted: dict[str, Any] = {"rows_lost": 0, "rows_doubled": 0, "rows_out_of_order": 0}
+    wanted: dict[str, Any] = {"rows_lost": 0, "rows_doubled": 0, "frames_stored_out_of_order": 0}
     wanted |= {"agent_drained": True, "ledger_verdict": "complete"}
     misses = [f"{key} is {result[key]}, not {value}" for key, value in wanted.items() if result[key] != value]
     if result["agent_rss_growth_mb"] > MEMORY_GROWTH_MAX_MB:
