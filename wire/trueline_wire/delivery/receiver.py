@@ -212,7 +212,8 @@ class Receiver(Generic[DecodedT]):
         """Take a record that is due, and those that came before their turn behind it."""
         while True:
             if isinstance(record, Data) and self._encoded_schema(record.device, record.schema) is None:
-                return [self._reply(key, lane, record.epoch, AckCode.NEED_SCHEMA, record.schema)]
+                now = _Lane.of(self._store.lane(*key))  # an old number would make the sender give up what is stored
+                return [self._reply(key, now, record.epoch, AckCode.NEED_SCHEMA, record.schema)]
             self._take(key, lane, record, message)
             early = lane.early.pop((record.epoch, record.last + 1), None)
             if early is None:
