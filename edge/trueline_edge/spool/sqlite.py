@@ -7,7 +7,8 @@ Promises:
 - A damaged database never stops the start: what proves itself is carved out of it into a new one, the old file is set
   aside, and what was lost is said (`salvage`) and comes out of `rows` as damaged records.
 - At most `size_max_bytes` of pages in use, besides a log of about 1 MiB and the reserve. Freed pages are used again.
-- `replace` and `delete` succeed on a full disk: a reserve file makes room for them.
+- `replace` and `delete` succeed on a full disk: a reserve file makes room for them. Until the disk has room for the
+  reserve again, the database does not grow. Where not even overwriting works, they too say SpoolFull.
 - After a failed sync or any other broken word of the disk every call raises SpoolUnsafe.
 
 Refuses to know what a record says. One connection, one thread at a time, one process on a folder (a lock sees to it).
@@ -16,7 +17,7 @@ Refuses to know what a record says. One connection, one thread at a time, one pr
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -38,8 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Salvage", "SqliteSpool"]
 
-_RESERVE_BYTES: Final = 256 * 1024
 _WAL_PAGES_MAX: Final = 256
+_RESERVE_BYTES: Final = _WAL_PAGES_MAX * PAGE_SIZE + 256 * 1024
+"""Enough to move a whole log into a database that has to grow for it, and to write one more GAP."""
 _QUARANTINE_ROWS_MAX: Final = 64
 _MESSAGE_MAX: Final = 1 << 19
 
@@ -102,7 +104,8 @@ class SqliteSpool:
             self._db = self._open_or_salvage()
             self.was_clean = self._book.get("clean") is not None
             if self.was_clean:
-                self._essential(lambda: self._book.drop(self._db, "clean"))
+                with suppress(SpoolFull):
+                    self._essential(lambda: self._book.drop(self._db, "clean"))
         except BaseException:
             self._lock.release()
             raise
@@ -244,7 +247,10 @@ class SqliteSpool:
                 self._book.put(self._db, "checkpoint", checkpoint)
             if self.used_bytes > self.size_max_bytes:
                 raise SpoolFull(f"{self.size_max_bytes} bytes are in use")
+            if not may_grow and int(str(self._db.pragma("page_count"))) * PAGE_SIZE > self._path.stat().st_size:
+                raise SpoolFull("the disk is full")
 
+        may_grow = self._reserve.maybe_refill()
         self._write(work)
 
     def delete(self, lane: Lane, epoch: bytes, last: int) -> None:
@@ -320,7 +326,8 @@ class SqliteSpool:
 
     @journal.setter
     def journal(self, journal: bytes) -> None:
-        self._essential(lambda: self._book.put(self._db, "journal", journal))
+        with suppress(SpoolFull):  # not kept yet: whoever pins it comes again while it is not
+            self._essential(lambda: self._book.put(self._db, "journal", journal))
 
     @property
     def used_bytes(self) -> int:
@@ -345,7 +352,8 @@ class SqliteSpool:
         """Let go of the folder. `clean` says that nothing was left unsaid; the next owner learns it."""
         try:
             if clean and self._unsafe is None:
-                self._essential(lambda: self._book.put(self._db, "clean", b"1"))
+                with suppress(SpoolFull):
+                    self._essential(lambda: self._book.put(self._db, "clean", b"1"))
             self._db.close()
         finally:
             self._lock.release()
@@ -431,16 +439,16 @@ class SqliteSpool:
 
     def _essential(self, work: Callable[[], None]) -> None:
         """Run work that makes room, or that must not fail for want of it."""
-        for _ in range(2):
-            try:
-                return self._write(work)
-            except SpoolFull:
-                self._reserve.take()
         try:
             return self._write(work)
-        except SpoolFull as error:
-            self._unsafe = str(error)
-            raise SpoolUnsafe(f"{error}, even for the few pages that make room") from error
+        except SpoolFull:
+            if not self._reserve.take():
+                raise
+            self._move_log()  # while there is room for it to become part of the database
+        try:
+            return self._write(work)
+        except SpoolFull:  # the log had to go first
+            return self._write(work)
 
     def _move_log(self) -> None:
         """Move the write-ahead log into the database, synced both ways."""

@@ -7,6 +7,7 @@ exchange for a GAP that says what left and why. Refuses to know links, clocks an
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
@@ -171,7 +172,7 @@ class Sender:
                 self._spool.append(rows, schemas, checkpoint)
                 break
             except SpoolFull:
-                if not self._make_room(sum(len(row.message or b"") for row in rows)):
+                if not self._maybe_make_room(sum(len(row.message or b"") for row in rows)):
                     self._count_lost(batches)
                     return
         self.counts.rows_appended += sum(batch.rows for batch in batches)
@@ -236,7 +237,8 @@ class Sender:
             lane.epochs = self._spool.epochs(lane.lane)
             return
         if lane.sending is not None:  # drained, and from now on closed: released
-            self._spool.delete(lane.lane, lane.sending.epoch, lane.sending.end)
+            with suppress(SpoolFull):  # `_settle` comes back to it
+                self._spool.delete(lane.lane, lane.sending.epoch, lane.sending.end)
         lane.epochs = self._spool.epochs(lane.lane)
         self._settle(lane)
 
@@ -245,12 +247,13 @@ class Sender:
         self.counts.rows_lost += rows
         self.lost["spool_full"] = self.lost.get("spool_full", 0) + rows
 
-    def _make_room(self, needed: int) -> bool:
-        """Merge the oldest rows of one epoch into a GAP, data before events. False: there is nothing left to drop."""
+    def _maybe_make_room(self, needed: int) -> bool:
+        """Merge the oldest rows of one epoch into a GAP, data before events. False: nothing left to drop, or no way."""
         for lane in (self._lanes[Lane.DATA], self._lanes[Lane.EVENT]):
             for epoch in lane.epochs:
-                if not epoch.released and self._drop_oldest(lane, epoch, max(needed, _DROP_BYTES_MIN)):
-                    return True
+                with suppress(SpoolFull):  # a disk that takes nothing at all
+                    if not epoch.released and self._drop_oldest(lane, epoch, max(needed, _DROP_BYTES_MIN)):
+                        return True
         return False
 
     def _drop_oldest(self, lane: LaneWindow, epoch: Ancestor, size: int) -> bool:
@@ -263,8 +266,8 @@ class Sender:
         fresh = [row for row in merged if is_data(row)]
         if not fresh:
             return False
-        self.counts.rows_dropped += sum(row.rows for row in fresh)
         self._put_gap(lane, epoch, merged, "dropped")
+        self.counts.rows_dropped += sum(row.rows for row in fresh)
         return True
 
     def _put_gap(self, lane: LaneWindow, epoch: Ancestor, rows: Sequence[SpoolRow], reason: str) -> None:
@@ -348,7 +351,10 @@ class Sender:
         epoch = lane.sending
         out: list[bytes] = []
         while room > 0 and epoch is not None and lane.next <= epoch.end:
-            rows = self._whole_rows(lane, epoch, min(room, _ROWS_AT_ONCE))
+            try:
+                rows = self._whole_rows(lane, epoch, min(room, _ROWS_AT_ONCE))
+            except SpoolFull:  # a GAP that has to be written first finds no room: later
+                return out
             for row in rows:
                 if row.message is None or not lane.fits(len(row.message)):
                     return out
@@ -387,8 +393,8 @@ class Sender:
 
     def _corrupt(self, lane: LaneWindow, epoch: Ancestor, row: SpoolRow) -> None:
         """Bit rot: the row becomes a GAP, so that those behind it go on and the ledger knows."""
-        self.counts.rows_corrupt += row.rows
         self._put_gap(lane, epoch, [row], "corrupt")
+        self.counts.rows_corrupt += row.rows
 
     def _put_before(self, lane: LaneWindow, epoch: Ancestor, first: int, row: SpoolRow | None, reason: str) -> None:
         self._put(lane, gap_before(self._device, lane.lane, epoch, first, row, reason))
@@ -415,13 +421,17 @@ class Sender:
             self.counts.alarm("journal")
             self._lanes[ack.lane].hold(now_s, self._rng)
             return
-        self._acknowledged(self._lanes[ack.lane], ack, now_s)
+        with suppress(SpoolFull):  # as if it had been lost: the next one finds more room, or the one after it
+            self._acknowledged(self._lanes[ack.lane], ack, now_s)
 
     def _acknowledged(self, lane: LaneWindow, ack: Ack, now_s: float) -> None:
         epoch = lane.sending
         if epoch is None or ack.epoch != epoch.epoch:
             return
         self._obey(lane, ack, now_s)
+        if lane.floor > epoch.end and epoch is not lane.epochs[-1]:  # drained, but its release found no room
+            self._settle(lane)
+            return
         last = self._within_end(lane, epoch, ack.last)
         if last is None:
             return
@@ -456,8 +466,8 @@ class Sender:
         return None
 
     def _progress(self, lane: LaneWindow, epoch: Ancestor, last: int, now_s: float) -> None:
-        self.counts.frames_acknowledged += last - lane.floor + 1
         self._spool.delete(lane.lane, epoch.epoch, last)
+        self.counts.frames_acknowledged += last - lane.floor + 1
         self._trim(lane, epoch, last)
         lane.acknowledged(last, now_s)
         if lane.floor > epoch.end and epoch is not lane.epochs[-1]:
@@ -468,8 +478,8 @@ class Sender:
         """A GAP that straddles the acknowledged number keeps only what lies beyond it."""
         for row in self._spool.rows(lane.lane, epoch.epoch, last, 1):
             if (rest := gap_trimmed(row, last)) is not None:
-                lane.floor = last + 1
                 self._put(lane, rest)
+                lane.floor = last + 1
 
     def _forgotten(self, lane: LaneWindow, epoch: Ancestor, last: int) -> None:
         """The cloud knows less than it had acknowledged (it was restored), and the rows are gone: it must be told."""
@@ -505,7 +515,11 @@ class Sender:
         epoch = lane.sending
         held = self._spool.rows(lane.lane, epoch.epoch, 0, 1) if epoch is not None else []
         if epoch is not None and not held and epoch is not lane.epochs[-1]:  # drained before, but not yet released
-            self._spool.delete(lane.lane, epoch.epoch, epoch.end)
+            try:
+                self._spool.delete(lane.lane, epoch.epoch, epoch.end)
+            except SpoolFull:
+                lane.stand_at(epoch.end + 1)
+                return
             lane.epochs = self._spool.epochs(lane.lane)
             self._settle(lane)
         elif epoch is not None:
