@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -374,3 +375,14 @@ def test_the_largest_frame_takes_little_memory() -> None:
 def test_the_format_of_pcodec_is_the_one_we_pinned() -> None:
     """Another version of pcodec would need another layout number."""
     assert integers._COMPRESSOR.write_header() == integers.PCODEC_HEADER
+
+
+def test_threads_do_not_meet() -> None:
+    """Several threads encode and decode at once, each its own."""
+
+    def there_and_back(seed: int) -> bool:
+        readings = printed(60 + seed, 3, seed)
+        return all(same_bits(round_trip(readings).value, readings.value) for _ in range(20))
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(there_and_back, range(12)))
