@@ -191,6 +191,8 @@ def test_narrow_and_dark(page: Page, tmp_path: Path, width: int, scheme: str) ->
     page.until(lambda: page.text("#lanes [data-lane=data]"))
     page.open("/#pump-7", width=width, scheme=scheme)
     page.until_drawn()
+    page.driver.find_element(By.CSS_SELECTOR, "#table-box summary").click()
+    page.until(lambda: page.text("#table tbody tr"))
     assert page.run("return document.documentElement.scrollWidth <= innerWidth")
     beyond = page.run(
         "return [...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1"

@@ -419,7 +419,7 @@ function outline(runs, low, high) {
 
 function palette() {
   const style = getComputedStyle(document.documentElement);
-  return Object.fromEntries(["ink", "quiet", "rule", "accent", "band", "range", "wait", "bad", "panel"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+  return Object.fromEntries(["ink", "quiet", "rule", "accent", "band", "range", "mark", "bad", "panel"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
 }
 
 function traces(steps, stepMs, colour, unit) {
@@ -444,7 +444,7 @@ function traces(steps, stepMs, colour, unit) {
     shape(outline(runs, (step) => step.min, (step) => step.max), colour.range),
     shape(outline(known, (step) => step.mean - K95 * step.u, (step) => step.mean + K95 * step.u), colour.band),
     { ...line, type: "scatter", mode: line.x.length < 150 ? "lines+markers" : "lines", line: { color: colour.accent, width: 1.6 }, marker: { size: 3, color: colour.accent }, hovertemplate: "%{text}<extra></extra>" },
-    marks(steps.filter((step) => step.mean !== null && step.flag === 3), colour.wait, "circle"),
+    marks(steps.filter((step) => step.mean !== null && step.flag === 3), colour.mark, "circle"),
     marks(steps.filter((step) => step.mean !== null && step.flag >= 4), colour.bad, "diamond"),
     { x: gone.map((step) => step.time), y: gone.map(() => 0.02), yaxis: "y2", type: "scatter", mode: "markers", hoverinfo: "x+text", text: gone.map((step) => FLAGS[step.flag]),
       marker: { color: colour.bad, symbol: "line-ns", size: 8, line: { color: colour.bad, width: 2 } } },
@@ -543,6 +543,7 @@ async function loadDevice(name) {
   const [, stream, channel] = addressParts();
   const chosen = found.streams.find((s) => s.stream === stream) ?? found.streams[0];
   options($("stream"), found.streams.map((s) => s.stream), chosen?.stream);
+  $("stream-panel").dataset.streamless = String(!chosen);
   if (!chosen) return closeStream("This device has not sent a stream yet.");
   options($("channel"), chosen.channels.map((c) => c.name), channel);
   return openStream(chosen, chosen.channels.find((c) => c.name === channel) ?? chosen.channels[0]);
