@@ -7,7 +7,6 @@ where a library is missing, and names the `pip install` that mends it.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import logging
 import os
@@ -66,11 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _version() -> str:
-    try:
-        return importlib.metadata.version("trueline")
-    except importlib.metadata.PackageNotFoundError:
-        return "(not installed)"
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for: the look costs a running agent two megabytes."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        import importlib.metadata  # noqa: PLC0415 - see above
+
+        print("trueline-edge", importlib.metadata.version("trueline"))
+        parser.exit(OK)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="begin with: trueline-edge check examples/agent.toml\n" + _EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"trueline-edge {_version()}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and end")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def command(name: str, help_: str, text: str) -> argparse.ArgumentParser:

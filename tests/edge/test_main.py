@@ -140,6 +140,14 @@ def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "exit codes:" in text
 
 
+def test_the_version_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    """As installed."""
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith("trueline-edge 0.")
+
+
 WITHOUT = """
 import sys
 class Absent:
