@@ -6,7 +6,7 @@ import struct
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,8 +21,7 @@ from trueline_wire.frame import ROWS_MAX
 from trueline_wire.grid import decimals_of
 from trueline_wire.readings import Flag, Readings
 
-if TYPE_CHECKING:
-    from pathlib import Path
+ROOT = Path(__file__).parents[2]
 
 
 def round_trip(readings: Readings) -> Readings:
@@ -330,7 +329,7 @@ resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
 def run_limited(code: str) -> subprocess.CompletedProcess[str]:
     """Run in a process of its own that may not have more than 1 GiB."""
     return subprocess.run(
-        [sys.executable, "-c", LIMITED + code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", LIMITED + code], capture_output=True, text=True, timeout=60, check=False, cwd=ROOT
     )
 
 
