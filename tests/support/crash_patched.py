@@ -64,6 +64,10 @@ def no_sync() -> None:
     import apsw  # noqa: PLC0415 - only where it is asked for
 
     class Careless(apsw.Connection):
+        def __init__(self, *more: Any, **named: Any) -> None:
+            super().__init__(*more, **named)
+            super().execute("PRAGMA synchronous = OFF")
+
         def execute(self, statement: str, *more: Any, **named: Any) -> Any:
             if "synchronous" in statement.lower():
                 statement = "PRAGMA synchronous = OFF"
