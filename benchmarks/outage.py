@@ -24,7 +24,6 @@ from trueline_sim.watch import Watch
 RATE_HZ = 10
 CHANNELS = 8
 MEMORY_GROWTH_MAX_MB = 10.0
-SETTLED_S = 2.0
 START_NS = 1_767_225_600_000_000_000  # 2026-01-01
 
 
@@ -61,6 +60,8 @@ def measure(site: Site, rows: int) -> tuple[dict[str, Any], list[str]]:
     begun_s = time.monotonic()
     say(f"no link: {rows:,} rows x {CHANNELS} channels go to disk ...")
     with MemoryWatch(agent.pid) as memory:
+        wait_until(lambda: not agent.alive or watch.snapshot().spooled >= rows // 100, "the first rows", 60)
+        settled_s = time.monotonic()
         wait_until(lambda: not agent.alive or watch.snapshot().spooled >= rows, "the day to be spooled", 900)
         if not agent.alive:
             raise agent.error("ended during the outage")
@@ -73,8 +74,14 @@ def measure(site: Site, rows: int) -> tuple[dict[str, Any], list[str]]:
         site.broker.start()
         told = agent.result(timeout_s=900)
         drained_s = time.monotonic()
+    # The start is over when all libraries are loaded and a hundredth of the day is on disk.
+    start_mb = next(mb for at_s, mb in memory.samples if at_s >= settled_s)
+    max_mb = max(mb for _, mb in memory.samples)
     times = np.asarray(pq.read_table(site.export("away", "day", site.folder / "day.parquet"))["time_ns"])
-    result = _result(rows, told, site, memory.samples, times) | {
+    result = _result(rows, told, site, times) | {
+        "agent_rss_start_mb": round(start_mb, 1),
+        "agent_rss_max_mb": round(max_mb, 1),
+        "agent_rss_growth_mb": round(max_mb - start_mb, 1),
         "spooling_s": round(spooled_s - begun_s, 2),
         "spooling_rows_per_s": round(rows / (spooled_s - begun_s)),
         "spooling_cpu_s": round(outage_cpu_s, 2),
@@ -100,14 +107,11 @@ def _result(
     rows: int,
     told: dict[str, Any],
     site: Site,
-    memory: list[tuple[float, float]],
     times: np.ndarray[Any, np.dtype[np.int64]],
 ) -> dict[str, Any]:
     expected = START_NS + np.arange(rows, dtype=np.int64) * (1_000_000_000 // RATE_HZ)
     lanes = site.ledger("away")
     different = np.unique(times)
-    # The start is over when numpy, SQLite and the link library are loaded and the first frames are on disk.
-    start_mb = next(mb for at_s, mb in memory if at_s >= memory[0][0] + SETTLED_S)
     return {
         "rows_sampled": told["rows_sampled"],
         "rows_spooled": told["rows_spooled"],
@@ -117,9 +121,6 @@ def _result(
         "frames_stored_out_of_order": frames_out_of_order(site.cloud.state / "journal.db"),
         "ledger_verdict": ", ".join(sorted({lane["verdict"] for lane in lanes})),
         "agent_drained": told["drained"],
-        "agent_rss_start_mb": round(start_mb, 1),
-        "agent_rss_max_mb": round(max(mb for _, mb in memory), 1),
-        "agent_rss_growth_mb": round(max(mb for _, mb in memory) - start_mb, 1),
         "bytes_per_value": round(sum(lane["bytes"] for lane in lanes) / sum(lane["values"] for lane in lanes), 3),
     }
 
