@@ -22,6 +22,7 @@ from trueline_cloud.api.app import create_app
 from trueline_cloud.config import CloudSettings, HttpSettings, read_token
 from trueline_cloud.ingest.coap import CoapLink
 from trueline_cloud.ingest.decode import FrameDecoder
+from trueline_cloud.ingest.greeting import Greeter
 from trueline_cloud.ingest.intake import Intake
 from trueline_cloud.ingest.marker import Marker
 from trueline_cloud.ingest.metrics import Metrics
@@ -99,6 +100,7 @@ class Service:
             Marker(state / "ingest.marker"),
             self._metrics,
             settings.journal.commit,
+            greeter=Greeter(self._journal, signer),
         )
         self._ended = asyncio.Event()
         self._thread = IngestThread(self._ingest, self._intake, self._wake)
@@ -175,8 +177,10 @@ class Service:
             places += f" coap={self._settings.coap.host}:{self._coap.port}"
         return places
 
-    def _note_presence(self, device: str, online: bool) -> None:  # noqa: FBT001 - as the link tells it
+    def _note_presence(self, device: str, online: bool, before_us: bool) -> None:  # noqa: FBT001 - as the link tells it
         self._ingest.presence(device, online=online)
+        if online and before_us and self._mqtt is not None:
+            self._ingest.greet(device, self._mqtt)
 
     def _wake(self) -> None:
         """The ingest thread has ended."""

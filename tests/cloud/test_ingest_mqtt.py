@@ -60,7 +60,7 @@ class Heard:
     """A link, its intake, and what it heard."""
 
     def __init__(self, settings: MqttSettings, intake: Intake | None = None) -> None:
-        self.presence: list[tuple[str, bool]] = []
+        self.presence: list[tuple[str, bool, bool]] = []
         self.intake = Intake() if intake is None else intake
         self.link = MqttLink(settings, self.intake, lambda *there: self.presence.append(there), random.Random(1))
         self.messages: list[tuple[str, bytes]] = []
@@ -94,7 +94,7 @@ def test_messages_in_acks_out(broker: Broker) -> None:
         peer.publish("tl/1/63/pump-7/data", b"of another shard")
         peer.publish(presence_topic("pump-7"), b"online", retain=True)
         assert link.wait_for(90) == [("pump-7", message) for _, message in sent]
-        wait_until(lambda: link.presence == [("pump-7", True)], "presence", 10)
+        wait_until(lambda: link.presence == [("pump-7", True, False)], "presence", 10)
         assert link.link.strays == (shard_of("pump-7") != 63)
         link.link.answer("pump-7", None, [b"one", b"two"])
         wait_until(lambda: peer.acks == [b"one", b"two"], "acknowledgements", 10)
@@ -111,6 +111,17 @@ def test_only_our_shards(broker: Broker) -> None:
             peer.publish(up_topic(name, "data"), name.encode())
         assert link.wait_for(1) == [("pump-7", b"pump-7")]
         peer.close()
+
+
+def test_who_was_there_before(broker: Broker) -> None:
+    """Who is online when the link connects is told apart from who comes later."""
+    peer = Peer(broker.port)
+    peer.publish(presence_topic("pump-7"), b"online", retain=True)
+    with heard(MqttSettings(port=broker.port)) as link:
+        peer.publish(presence_topic("pump-8"), b"offline", retain=True)
+        wait_until(lambda: len(link.presence) == 2, "presence", 10)
+        assert sorted(link.presence) == [("pump-7", True, True), ("pump-8", False, False)]
+    peer.close()
 
 
 def test_comes_back(broker: Broker) -> None:

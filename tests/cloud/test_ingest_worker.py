@@ -150,6 +150,23 @@ def test_presence(site: Site, machine: Machine) -> None:
         assert [(device.device, device.online) for device in reader.devices()] == [("pump-7", True)]
 
 
+def test_greeting(site: Site, machine: Machine) -> None:
+    """A device that was online before us is told before long how far we have come: what is committed, and no more."""
+    site.ingest.greet("pump-7", site)
+    site.ingest.greet("stranger", site)
+    site.now_s += 1.1
+    site.ingest.run_due()
+    assert site.acks() == []
+    site.take(machine, *machine.opening(), machine.frame())
+    site.ingest.commit()
+    site.acks()
+    site.take(machine, machine.frame())
+    site.ingest.greet("pump-7", site)
+    site.ingest._keep_house()
+    (ack,) = site.acks()
+    assert (ack.epoch, ack.last, ack.code) == (machine.epoch, 2, AckCode.OK)
+
+
 def test_full_disk_is_weather(site: Site, machine: Machine) -> None:
     """A full disk is answered with busy, and once there is room everything is taken."""
     site.take(machine, *machine.opening())

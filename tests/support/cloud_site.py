@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cloud_kit import START_NS, Machine
 
 from trueline_cloud.ingest.decode import FrameDecoder
+from trueline_cloud.ingest.greeting import Greeter
 from trueline_cloud.ingest.intake import Inbound
 from trueline_cloud.ingest.marker import Marker
 from trueline_cloud.ingest.metrics import Metrics
@@ -53,7 +54,14 @@ class Site:
         marker = self._stack.enter_context(closing(Marker(folder / "marker")))
         settings = CommitSettings(interval_s=0.1, messages_max=50)
         self.ingest = Ingest(
-            self.receiver, self.journal, self.devices, marker, Metrics(), settings, clock=lambda: self.now_s
+            self.receiver,
+            self.journal,
+            self.devices,
+            marker,
+            Metrics(),
+            settings,
+            greeter=Greeter(self.journal, CLOUD_KEY),
+            clock=lambda: self.now_s,
         )
 
     def answer(self, device: str, token: Any, acks: list[bytes]) -> None:

@@ -131,7 +131,7 @@ class MqttLink:
     Args:
         settings: see `MqttSettings`.
         intake: where messages go.
-        presence: told (device, online).
+        presence: told (device, online, whether that was so before we came).
         rng: gives jitter.
 
     Attributes:
@@ -145,7 +145,7 @@ class MqttLink:
         self,
         settings: MqttSettings,
         intake: Intake,
-        presence: Callable[[str, bool], None],
+        presence: Callable[[str, bool, bool], None],
         rng: random.Random | None = None,
     ) -> None:
         self.connected = False
@@ -269,7 +269,7 @@ class MqttLink:
             self.strays += 1
             return
         if channel == "presence":
-            self._presence(device, message.payload == b"online")
+            self._presence(device, message.payload == b"online", message.retain)
         elif channel not in _UP:
             self.strays += 1
         elif not self._intake.put(Inbound(self, device, message.payload), _PATIENCE_S):

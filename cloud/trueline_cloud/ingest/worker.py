@@ -19,6 +19,7 @@ from trueline_wire.delivery import StoreFull
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trueline_cloud.ingest.greeting import Greeter
     from trueline_cloud.ingest.intake import Inbound, Intake, Link
     from trueline_cloud.ingest.marker import Marker
     from trueline_cloud.ingest.metrics import Metrics
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["CommitSettings", "Ingest", "IngestThread"]
 
 _HOUSEKEEPING_S: Final = 1.0
+_GREETINGS_MAX: Final = 100
 _UNKNOWN_MAX: Final = 1000
 _OTHERS: Final = "(others)"
 _DAY_NS: Final = 24 * 3600 * 1_000_000_000
@@ -62,6 +64,7 @@ class Ingest:
         marker: remembers what was in hand at a death.
         metrics: told what happens.
         settings: when to commit.
+        greeter: what to say to devices that were online before us; None says nothing.
         clock: monotonic seconds.
     """
 
@@ -74,6 +77,7 @@ class Ingest:
         metrics: Metrics,
         settings: CommitSettings,
         *,
+        greeter: Greeter | None = None,
         clock: Callable[[], float] = time.monotonic,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -93,6 +97,8 @@ class Ingest:
         self._kept_house_s = clock()
         self._presence: dict[str, bool] = {}
         self._presence_lock = threading.Lock()
+        self._greeter = greeter
+        self._to_greet: dict[str, Link] = {}
 
     def take(self, inbound: Inbound) -> None:
         """Take one message. Its answer goes out at once, or with the commit."""
@@ -177,6 +183,12 @@ class Ingest:
             with self._presence_lock:
                 self._presence[device] = online
 
+    def greet(self, device: str, link: Link) -> None:
+        """A device was online before us: say before long how far we have come. From any thread."""
+        if device in self._devices:
+            with self._presence_lock:
+                self._to_greet[device] = link
+
     def _answer(self, waiting: dict[tuple[Link, str, Any], None], replies: list[Reply]) -> None:
         by_device: dict[str, list[bytes]] = {}
         for reply in replies:
@@ -188,6 +200,10 @@ class Ingest:
         self._devices.refresh()
         with self._presence_lock:
             presence, self._presence = self._presence, {}
+            greetings = [self._to_greet.popitem() for _ in range(min(len(self._to_greet), _GREETINGS_MAX))]
+        if self._greeter is not None:
+            for device, link in greetings:
+                link.answer(device, None, self._greeter.acks(device))
         try:
             if presence:
                 self._journal.presence(presence)
