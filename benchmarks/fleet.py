@@ -79,8 +79,8 @@ def measure(site: Site, arguments: Any) -> tuple[dict[str, Any], list[str]]:
         "rows_sent": report["rows"],
         "rows_in_ledger": stored,
         "rows_in_journal": rows,
-        "rows_lost": report["rows"] - rows,
-        "frames_doubled": frames - different,
+        "missing": report["rows"] - rows,
+        "duplicates": frames - different,
         "lanes_complete": sum(lane["verdict"] == "complete" for lane in lanes),
         "frames_resent": report["frames_resent"],
         "timeouts": report["timeouts"],
@@ -104,8 +104,8 @@ def measure(site: Site, arguments: Any) -> tuple[dict[str, Any], list[str]]:
 
 def _misses(result: dict[str, Any]) -> list[str]:
     wanted = {
-        "rows_lost": 0,
-        "frames_doubled": 0,
+        "missing": 0,
+        "duplicates": 0,
         "rows_in_ledger": result["rows_sent"],
         "frames_in_journal": result["frames_sent"],
         "lanes_complete": result["devices"],

@@ -116,8 +116,8 @@ def _result(
         "rows_sampled": told["rows_sampled"],
         "rows_spooled": told["rows_spooled"],
         "rows_exported": len(times),
-        "rows_lost": int((~np.isin(expected, different)).sum()),
-        "rows_doubled": len(times) - len(different),
+        "missing": int((~np.isin(expected, different)).sum()),
+        "duplicates": len(times) - len(different),
         "frames_stored_out_of_order": frames_out_of_order(site.cloud.state / "journal.db"),
         "ledger_verdict": ", ".join(sorted({lane["verdict"] for lane in lanes})),
         "agent_drained": told["drained"],
@@ -126,7 +126,7 @@ def _result(
 
 
 def _misses(result: dict[str, Any]) -> list[str]:
-    wanted: dict[str, Any] = {"rows_lost": 0, "rows_doubled": 0, "frames_stored_out_of_order": 0}
+    wanted: dict[str, Any] = {"missing": 0, "duplicates": 0, "frames_stored_out_of_order": 0}
     wanted |= {"agent_drained": True, "ledger_verdict": "complete"}
     misses = [f"{key} is {result[key]}, not {value}" for key, value in wanted.items() if result[key] != value]
     if result["agent_rss_growth_mb"] > MEMORY_GROWTH_MAX_MB:

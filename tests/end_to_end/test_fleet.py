@@ -28,7 +28,7 @@ def test_a_small_fleet_loses_and_doubles_nothing() -> None:
     """Forty virtual devices through mosquitto: every frame is in the journal once."""
     result = _run("fleet.py", "--devices", "40", "--seconds", "3")
     assert result["rows_sent"] == result["rows_in_ledger"] == result["rows_in_journal"] == 1200
-    assert result["rows_lost"] == result["frames_doubled"] == 0
+    assert result["missing"] == result["duplicates"] == 0
     assert result["lanes_complete"] == 40
 
 
@@ -36,6 +36,6 @@ def test_an_outage_drains_completely_and_in_order() -> None:
     """What an agent spooled in twenty minutes without a link comes out once, in order, when the broker is there."""
     result = _run("outage.py", "--hours", "0.33")
     assert result["rows_sampled"] == result["rows_spooled"] == result["rows_exported"] == 11_880
-    assert result["rows_lost"] == result["rows_doubled"] == result["frames_stored_out_of_order"] == 0
+    assert result["missing"] == result["duplicates"] == result["frames_stored_out_of_order"] == 0
     assert result["agent_drained"] is True
     assert result["ledger_verdict"] == "complete"
