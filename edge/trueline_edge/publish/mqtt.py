@@ -38,6 +38,8 @@ __all__ = ["MqttLink"]
 _LOG: Final = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S: Final = 10.0
+_ANSWER_TIMEOUT_S: Final = {MQTTProtocolVersion.MQTTv5: 3.0, MQTTProtocolVersion.MQTTv311: 10.0}
+"""Some brokers answer a version they do not know with silence, so the first attempt is a short one."""
 _KEPT_FREE: Final = 4
 """Messages of the broker's Receive Maximum kept for events, control and presence."""
 _TOPIC_OVERHEAD: Final = 160
@@ -236,10 +238,11 @@ class _Session:
         else:
             self._client.connect(self._config.host, self._config.port, keepalive)
         self.reached = True
-        deadline = time.monotonic() + _CONNECT_TIMEOUT_S
+        timeout_s = _ANSWER_TIMEOUT_S[self._client.protocol]
+        deadline = time.monotonic() + timeout_s
         self._turn_until(lambda: self.was_up or time.monotonic() > deadline)
         if not self.was_up and not self._stop.is_set():
-            raise _Left(f"no answer within {_CONNECT_TIMEOUT_S:.0f} s")
+            raise _Left(f"no answer within {timeout_s:.0f} s")
 
     def _turn_until(self, finished: Any) -> None:
         """Read, write and keep alive until something finishes, the link is stopped, or it is over."""
