@@ -62,12 +62,12 @@ class Checkpoint(msgspec.Struct, array_like=True):
     @property
     def sampled(self) -> int:
         """Rows of all streams that sources have given or lost."""
-        return sum(mark.sampled for mark in self.marks.values())
+        return sum(mark.sampled for mark in list(self.marks.values()))
 
     @property
     def spooled(self) -> int:
         """Rows of all streams made durable."""
-        return sum(mark.spooled for mark in self.marks.values())
+        return sum(mark.spooled for mark in list(self.marks.values()))
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()

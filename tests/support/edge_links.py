@@ -82,7 +82,7 @@ class MqttCloud:
         path = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
         if path is None:
             pytest.skip("mosquitto is not installed")
-        self._program = path
+        self.program = path
         self._config = folder / "mosquitto.conf"
         self.port = free_port()
         self._config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\n")
@@ -97,7 +97,7 @@ class MqttCloud:
         return MqttLink(config, DEVICE, rng=random.Random(1), retry_max_s=0.2)
 
     async def start(self) -> None:
-        command = [self._program, "-c", str(self._config)]
+        command = [self.program, "-c", str(self._config)]
         self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: ASYNC220 - returns at once
         ready = threading.Event()
         client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv311)

@@ -113,23 +113,30 @@ class MqttLink:
 
     def _keep_up(self, events: Events, stop: threading.Event) -> None:
         while not stop.is_set():
+            stop.wait(self._connect_once(events, stop))
+
+    def _connect_once(self, events: Events, stop: threading.Event) -> float:
+        """One connection, from beginning to end; how long to wait before the next."""
+        began_s = time.monotonic()
+        try:
+            # Made anew each time: nothing is left of the last one, and renewed certificates are read.
             session = _Session(self._config, self._device, self._protocol, events, stop)
-            began = time.monotonic()
+        except OSError as error:  # a password or certificate that cannot be read, yet
+            _LOG.warning("no connection can be tried", extra={"link": self.name, "reason": str(error)})
+            return self._backoff.next_s()
+        with contextlib.closing(session):
+            self._session = session
             try:
-                self._session = session
                 session.run()
             except (_Left, OSError) as error:
                 _LOG.warning("link lost", extra={"link": self.name, "reason": str(error) or repr(error)})
             finally:
                 self._session = None
-                session.close()
-            if stop.is_set():
-                return
-            if session.was_up and time.monotonic() - began > _STEADY_S:
-                self._backoff.reset()
-            if session.reached and not session.answered and self._other_protocol():
-                continue
-            stop.wait(self._backoff.next_s())
+        if session.was_up and time.monotonic() - began_s > _STEADY_S:
+            self._backoff.reset()
+        if session.reached and not session.answered and self._other_protocol():
+            return 0.0
+        return self._backoff.next_s()
 
     def _other_protocol(self) -> bool:
         """Try the other version next. True: at once, without a wait."""
@@ -164,10 +171,10 @@ class _Session:
         self._receive_max = 1 << 16
         self._outbox: deque[Transmit] = deque(maxlen=_OUTBOX_MAX)
         self._ours: set[int] = set()
+        self._client = self._make_client(protocol)
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.settimeout(0.0)
         self._wake_out.settimeout(0.0)
-        self._client = self._make_client(protocol)
 
     def _make_client(self, protocol: MQTTProtocolVersion) -> Client:
         is_old = protocol == MQTTProtocolVersion.MQTTv311
