@@ -15,99 +15,38 @@ import signal
 import sys
 import time
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from trueline_edge.checkpoint import Checkpoint, Mark
 from trueline_edge.courier import Courier, Inbox
-from trueline_edge.framing import Cut, Framer, encode_frames
+from trueline_edge.figures import Figures
+from trueline_edge.framing import Cut, encode_frames
 from trueline_edge.logs import log_as_json
 from trueline_edge.notify import Notifier
-from trueline_edge.pipeline import Pipeline
 from trueline_edge.publish import make_link
 from trueline_edge.spool.sqlite import SqliteSpool
+from trueline_edge.stream import Stream
 from trueline_wire.delivery import Outgoing, Sender
-from trueline_wire.envelope import Lane
 from trueline_wire.errors import SpoolUnsafe
 from trueline_wire.keys import KeyRing, SigningKey
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from trueline_edge.config import AgentConfig, StreamConfig
+    from trueline_edge.config import AgentConfig
     from trueline_edge.publish.link import Link
-    from trueline_edge.sources import Batch, Source
-    from trueline_wire.readings import Readings
+    from trueline_edge.sources import Batch
 
-__all__ = ["EXIT_UNSAFE", "Agent", "Figures", "run_agent"]
+__all__ = ["EXIT_UNSAFE", "Agent", "run_agent"]
 
 _LOG: Final = logging.getLogger(__name__)
 
 EXIT_UNSAFE: Final = 70
 """Exit code when durable storage broke its word."""
 
-_LANES: Final = {"data": Lane.DATA, "event": Lane.EVENT}
 _HEALTH_S: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What the agent can say of itself. Rows of `sampled`, `spooled`, `lost`, `dropped` over the life of its state."""
-
-    rows_sampled: int
-    rows_spooled: int
-    rows_lost: dict[str, int]
-    rows_dropped: int
-    rows_corrupt: int
-    rows_acknowledged: int
-    frames_appended: int
-    frames_sent: int
-    frames_acknowledged: int
-    bytes_appended: int
-    values_appended: int
-    timeouts: int
-    alarms: dict[str, int]
-    spool_bytes: int
-    spool_limit_bytes: int
-    link_up: bool
-    last_ack_age_s: float
-    drained: bool
-
-
-class _Stream:
-    """A source, its stages and its framer."""
-
-    def __init__(self, config: StreamConfig, agent: AgentConfig, mark: Mark) -> None:
-        self.name: Final = config.name
-        self.lane: Final = _LANES[config.lane]
-        self.schema: Final = config.schema(agent.device)
-        self.source: Final[Source] = config.source.open(self.schema, config.channels, rows_max=agent.frame.rows_max)
-        self.pipeline: Final = Pipeline(config.stages, self.schema)
-        self.framer: Final = Framer(agent.frame.rows_max, agent.frame.interval_s)
-        self.offset = mark.offset
-        if mark.offset:
-            self.source.resume(mark.offset)
-        if mark.stages and not self.pipeline.restore(mark.stages):
-            _LOG.warning("the stages were changed: they start fresh", extra={"stream": self.name})
-
-    def take(self, batch: Batch) -> list[Cut]:
-        """Send a batch through the stages; the cuts that became due."""
-        readings = self.pipeline(batch.readings)
-        self.offset = batch.offset
-        return self._add(readings, len(batch.readings), batch.lost)
-
-    def finish(self) -> list[Cut]:
-        """What stages and framer still hold."""
-        cuts = [cut for held in self.pipeline.flush() for cut in self._add(held, 0, {})]
-        last = self.framer.cut()
-        return [*cuts, last] if last.rows or last.sampled else cuts
-
-    def _add(self, readings: Readings, sampled: int, lost: Any) -> list[Cut]:
-        now_s = time.monotonic()
-        stages = self.pipeline.state()
-        return self.framer.add(readings, now_s, offset=self.offset, stages=stages, sampled=sampled, lost=lost)
 
 
 class Agent:
@@ -148,7 +87,7 @@ class Agent:
         try:
             self._checkpoint = Checkpoint.decode(self._spool.checkpoint())
             marks = self._checkpoint.marks
-            self._streams = [_Stream(stream, config, marks.get(stream.name, Mark())) for stream in config.streams]
+            self._streams = [Stream(stream, config, marks.get(stream.name, Mark())) for stream in config.streams]
             sender = Sender(
                 self._spool,
                 device=config.device,
@@ -257,7 +196,7 @@ class Agent:
 
     # ------------------------------------------------------------ the way of the data
 
-    async def _run_stream(self, stream: _Stream) -> None:
+    async def _run_stream(self, stream: Stream) -> None:
         """Source -> stages -> frames -> spool. The spool's pace is the pace of a finite source."""
         stopped = asyncio.create_task(self._stop.wait())
         async with aclosing(stream.source.batches()) as batches:
@@ -283,13 +222,13 @@ class Agent:
                 await asyncio.gather(following, return_exceptions=True)
         await self._spool_cuts(stream, stream.finish())
 
-    async def _spool_cuts(self, stream: _Stream, cuts: list[Cut]) -> None:
+    async def _spool_cuts(self, stream: Stream, cuts: list[Cut]) -> None:
         for cut in cuts:
             await self._courier.do(lambda cut=cut: self._append(stream, cut))  # type: ignore[misc]
         if cuts:
             self._inbox.wake()
 
-    def _append(self, stream: _Stream | None, cut: Cut) -> None:
+    def _append(self, stream: Stream | None, cut: Cut) -> None:
         """Make a cut durable, with the checkpoint behind it. Runs in the courier's thread."""
         checkpoint, sender = self._checkpoint, self._courier.sender
         frames: list[Outgoing] = []

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
-    from trueline_edge.agent import Figures
+    from trueline_edge.figures import Figures
 
 __all__ = ["render", "serve_forever"]
 

@@ -13,7 +13,7 @@ import pytest
 from edge_links import free_port
 from prometheus_client.parser import text_string_to_metric_families
 
-from trueline_edge.agent import Figures
+from trueline_edge.figures import Figures
 from trueline_edge.metrics import render, serve_forever
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from pathlib import Path
 import apsw
 import pytest
 
-from trueline_edge.spool.sqlite import SqliteSpool
 from trueline_edge.spool.carve import PAGE_SIZE
 from trueline_edge.spool.files import Reserve
+from trueline_edge.spool.sqlite import SqliteSpool
 from trueline_wire.delivery import SpoolFull, SpoolRow
 from trueline_wire.envelope import Lane
 from trueline_wire.errors import ConfigError, SpoolUnsafe

@@ -1,0 +1,68 @@
+"""One stream on its way to the spool: a source, its stages and its framer.
+
+Promises: goes on behind the last row that was made durable, with the stages as they were there.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from trueline_edge.framing import Cut, Framer
+from trueline_edge.pipeline import Pipeline
+from trueline_wire.envelope import Lane
+
+if TYPE_CHECKING:
+    from trueline_edge.checkpoint import Mark
+    from trueline_edge.config import AgentConfig, StreamConfig
+    from trueline_edge.sources import Batch, Source
+    from trueline_wire.readings import Readings
+
+__all__ = ["Stream"]
+
+_LOG: Final = logging.getLogger(__name__)
+_LANES: Final = {"data": Lane.DATA, "event": Lane.EVENT}
+
+
+class Stream:
+    """A source, its stages and its framer.
+
+    Args:
+        config: of the stream.
+        agent: the whole configuration.
+        mark: where the stream stood when the last rows were spooled.
+
+    Raises:
+        ConfigError: the source's input is not the one it was.
+    """
+
+    def __init__(self, config: StreamConfig, agent: AgentConfig, mark: Mark) -> None:
+        self.name: Final = config.name
+        self.lane: Final = _LANES[config.lane]
+        self.schema: Final = config.schema(agent.device)
+        self.source: Final[Source] = config.source.open(self.schema, config.channels, rows_max=agent.frame.rows_max)
+        self.pipeline: Final = Pipeline(config.stages, self.schema)
+        self.framer: Final = Framer(agent.frame.rows_max, agent.frame.interval_s)
+        self.offset = mark.offset
+        if mark.offset:
+            self.source.resume(mark.offset)
+        if mark.stages and not self.pipeline.restore(mark.stages):
+            _LOG.warning("the stages were changed: they start fresh", extra={"stream": self.name})
+
+    def take(self, batch: Batch) -> list[Cut]:
+        """Send a batch through the stages; the cuts that became due."""
+        readings = self.pipeline(batch.readings)
+        self.offset = batch.offset
+        return self._add(readings, len(batch.readings), batch.lost)
+
+    def finish(self) -> list[Cut]:
+        """What stages and framer still hold."""
+        cuts = [cut for held in self.pipeline.flush() for cut in self._add(held, 0, {})]
+        last = self.framer.cut()
+        return [*cuts, last] if last.rows or last.sampled else cuts
+
+    def _add(self, readings: Readings, sampled: int, lost: Any) -> list[Cut]:
+        now_s = time.monotonic()
+        stages = self.pipeline.state()
+        return self.framer.add(readings, now_s, offset=self.offset, stages=stages, sampled=sampled, lost=lost)
