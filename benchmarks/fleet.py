@@ -8,6 +8,7 @@ counted in the ledger and, beside it, frame by frame in the journal file.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -44,13 +45,14 @@ def fleet_command(site: Site, arguments: Any) -> Child:
     """The fleet, as a process of its own."""
     argv = [sys.executable, "-m", "trueline_sim", "fleet", "--json", "--broker", f"127.0.0.1:{site.broker.port}"]
     argv += ["--cloud-state", str(site.cloud.state), "--cloud-key", site.cloud_key]
-    for name in ("devices", "rate_hz", "rows", "channels", "seconds", "connections"):
+    for name in ("devices", "rate_hz", "rows", "channels", "seconds", "connections", "drain_s"):
         argv += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
     return Child("fleet", argv, site.folder)
 
 
 def measure(site: Site, arguments: Any) -> tuple[dict[str, Any], list[str]]:
     """Run it, count, and compare."""
+    load = round(os.getloadavg()[0], 2)
     site.start()
     fleet = fleet_command(site, arguments)
     programs = {"cloud": site.cloud, "broker": site.broker}
@@ -58,7 +60,7 @@ def measure(site: Site, arguments: Any) -> tuple[dict[str, Any], list[str]]:
     fleet.start()
     say(f"{arguments.devices} devices, {arguments.seconds:g} s ...")
     with MemoryWatch(site.cloud.pid, 0.5) as memory:
-        wait_until(lambda: not fleet.alive, "the fleet's end", arguments.seconds + 180)
+        wait_until(lambda: not fleet.alive, "the fleet's end", 3 * arguments.seconds + arguments.drain_s + 60)
     if fleet.exit_code not in {0, 1}:
         raise fleet.error(f"ended with exit code {fleet.exit_code}")
     report: dict[str, Any] = json.loads(fleet.last_line())
@@ -96,6 +98,7 @@ def measure(site: Site, arguments: Any) -> tuple[dict[str, Any], list[str]]:
         "cloud_rss_max_mb": round(max((mb for _, mb in memory.samples), default=0.0), 1),
         "broker_rss_mb": round(rss_mb(site.broker.pid), 1),
         "bytes_per_value": round(sum(lane["bytes"] for lane in lanes) / values, 3) if values else None,
+        "load_average_before": load,
         "broker": version_of(find_mosquitto() or "mosquitto", "-h"),
         "broker_settings": "; ".join(BROKER_SETTINGS),
     }
@@ -122,6 +125,7 @@ def main() -> int:
     options.add_argument("--channels", type=int, default=4, help="channels in a row (4)")
     options.add_argument("--seconds", type=float, default=60.0, help="how long (60)")
     options.add_argument("--connections", type=int, default=4, help="MQTT connections they share (4)")
+    options.add_argument("--drain-s", type=float, default=180.0, help="wait so long for the last of it (180)")
     arguments = options.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="trueline-fleet-") as folder,

@@ -75,6 +75,7 @@ def _add_fleet(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=_count, default=10, metavar="R", help="rows in a frame (10)")
     parser.add_argument("--channels", type=_count, default=4, metavar="K", help="channels in a row (4)")
     parser.add_argument("--seconds", type=float, default=60.0, metavar="S", help="how long they measure (60)")
+    parser.add_argument("--drain-s", type=float, default=60.0, metavar="S", help="wait so long for the last of it (60)")
     parser.add_argument("--connections", type=_count, default=4, metavar="C", help="MQTT connections they share (4)")
     parser.add_argument("--broker", required=True, metavar="HOST:PORT", help="where they publish")
     parser.add_argument(
@@ -130,6 +131,7 @@ def _fleet(arguments: argparse.Namespace) -> int:
         channels=arguments.channels,
         seconds=arguments.seconds,
         connections=arguments.connections,
+        drain_s=arguments.drain_s,
         seed=arguments.seed,
     )
     fleet = Fleet(settings, cloud=ring)
