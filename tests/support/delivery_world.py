@@ -1,0 +1,659 @@
+"""One small world of devices, a broker and a cloud, in which everything that can go wrong does, by seed.
+
+A step is a name and a number: the same steps give the same world, whatever their origin (a seeded driver, hypothesis, a
+shrunken list). After the steps the faults stop, and everything has to drain.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+from delivery_body import GOOD, KILLER, POISON, QuickKeys, body_of, decode, schemas_of
+from delivery_fakes import CrashySpool, CrashyStore, Fuse, Killed
+from delivery_judge import Judge, Violation, demand
+
+from trueline_wire.control import AckCode, read_ack
+from trueline_wire.delivery import Outgoing, Receiver, Sender, SenderLimits
+from trueline_wire.envelope import Kind, Lane, open_envelope, peek_kind
+from trueline_wire.errors import SpoolUnsafe
+from trueline_wire.frame import read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from trueline_wire.delivery import Reply, Transmit
+    from trueline_wire.frame import Data
+
+ResultT = TypeVar("ResultT")
+
+RECORDS: Final = (Kind.OPEN, Kind.DATA, Kind.GAP)
+LINK_MAX: Final = 200
+ARCHIVE_MAX: Final = 100
+CARDS_MAX: Final = 4
+DRAIN_MAX_S: Final = 3600.0
+
+
+class Step(NamedTuple):
+    """One thing that happens: an action's name, and a number it takes its choices from."""
+
+    action: str
+    pick: int
+
+
+class Parts(NamedTuple):
+    """What a world is made of; a mutant exchanges one."""
+
+    sender: type[Sender] = Sender
+    receiver: type[Receiver[Any]] = Receiver
+    store: type[CrashyStore] = CrashyStore
+
+
+@dataclass(eq=False)
+class Agent:
+    """A process on a card, and its connection."""
+
+    device: str
+    spool: CrashySpool
+    sender: Sender
+    connected: bool = False
+    session: int = 0
+    up: deque[tuple[int, bytes]] = field(default_factory=deque)
+    down: deque[bytes] = field(default_factory=deque)
+    event_first: bool = False
+    event_held: bool = False
+
+
+class World:
+    """See the module.
+
+    Args:
+        seed: decides the setting (how many devices, windows, what a port does where its contract leaves it open) and
+            the randomness of the senders; the steps come from outside.
+        parts: the code under test.
+    """
+
+    def __init__(self, seed: int, parts: Parts | None = None) -> None:
+        setting = random.Random(f"setting {seed}")
+        self.seed, self.parts = seed, parts or Parts()
+        self.now = 1000.0
+        self.keys = QuickKeys()
+        self.judge = Judge(self.keys)
+        self.store = self.parts.store(self.judge)
+        self.limits = SenderLimits(
+            window_frames=setting.choice((5, 8, 32)), window_bytes=setting.choice((2000, 1 << 19))
+        )
+        self.eager = setting.random() < 0.5
+        self.commit_every = setting.choice((1, 3, 1000))
+        self.batch = setting.choice((1, 4, 1000))
+        self.devices = [f"d{index}" for index in range(setting.choice((1, 1, 2)))]
+        self.owners = {device: {0} for device in self.devices}
+        self.lives = 0
+        self.row_ids = 0
+        self.sent = Counter[Kind]()
+        self.drains: list[tuple[float, int, int]] = []
+        """For each quiet end: seconds it took, records sent, records that waited."""
+        self.deaths = Counter[tuple[bytes, int]]()
+        self.archive_up: deque[tuple[str, bytes]] = deque(maxlen=ARCHIVE_MAX)
+        self.archive_down: deque[tuple[str, bytes]] = deque(maxlen=ARCHIVE_MAX)
+        self.cards: dict[str, list[Any]] = {device: [] for device in self.devices}
+        self.journals: list[Any] = []
+        self.consumers = [self._consumer(index) for index in range(2)]
+        self.agents = [
+            self._agent(device, CrashySpool(device, self.judge, eager=self.eager)) for device in self.devices
+        ]
+
+    # ------------------------------------------------ processes
+
+    def _agent(self, device: str, spool: CrashySpool) -> Agent:
+        return Agent(device, spool, self._sender(device, spool, None))
+
+    def _sender(self, device: str, spool: CrashySpool, journal: bytes | None) -> Sender:
+        self.lives += 1
+        return self.parts.sender(
+            spool,
+            device=device,
+            signer=self.keys.signer(device),
+            verifier=self.keys,
+            rng=random.Random(f"{self.seed} life {self.lives}"),
+            limits=self.limits,
+            clean=self.lives % 2 == 0,
+            journal=journal,
+        )
+
+    def _consumer(self, index: int) -> Receiver[Any]:
+        return self.parts.receiver(
+            self.store,
+            verifier=self.keys,
+            signer=self.keys.signer("cloud"),
+            decode=self._decode,
+            owns=lambda device: index in self.owners[device],
+        )
+
+    def _decode(self, record: Data, schema: bytes) -> tuple[int, ...]:
+        if record.body[:1] == KILLER:
+            self.deaths[record.epoch, record.number] += 1
+            raise Killed
+        return decode(record, schema)
+
+    def _restart(self, agent: Agent) -> None:
+        agent.spool.fuse = Fuse()
+        self._disconnect(agent)
+        agent.sender = self._sender(agent.device, agent.spool, agent.sender.journal)
+        agent.event_first = agent.event_held = False
+
+    def _ask(self, agent: Agent, call: Callable[[], ResultT]) -> ResultT | None:
+        """Call into an agent's process; if that ends it, the next one starts on the same card."""
+        try:
+            return call()
+        except (Killed, SpoolUnsafe):
+            self._restart(agent)
+            return None
+
+    def _ask_cloud(self, index: int, call: Callable[[], list[Reply]]) -> None:
+        try:
+            replies = call()
+        except (Killed, SpoolUnsafe):
+            self.store.fuse = Fuse()
+            self.consumers[index] = self._consumer(index)
+            return
+        for reply in replies:
+            self.judge.acknowledged(reply, self.store.lane(reply.ack.device, reply.ack.lane), self.store.journal)
+            self.archive_down.append((reply.device, reply.message))
+            for agent in self.agents:
+                if agent.device == reply.device and agent.connected and len(agent.down) < LINK_MAX:
+                    agent.down.append(reply.message)
+
+    # ------------------------------------------------ what an agent does
+
+    def append(self, agent: Agent, pick: int) -> None:
+        """Readings come in."""
+        choose = random.Random(pick)
+        lane = Lane.EVENT if choose.random() < 0.25 else Lane.DATA
+        schemas = schemas_of(agent.device)
+        batches, ids = [], []
+        for _ in range(choose.choice((1, 1, 2, 3))):
+            rows = range(self.row_ids, self.row_ids + choose.choice((1, 2, 4)))
+            self.row_ids += len(rows)
+            mark = choose.choices((GOOD, POISON, KILLER), (50, 1, 1))[0]
+            batches.append(Outgoing(lane, choose.choice(schemas), len(rows), 5, 9, body_of(rows, mark)))
+            ids += rows
+        empty = not any(row.lane is Lane.EVENT for row in agent.spool.all_rows())
+        lost_before = agent.sender.counts.rows_lost
+        checkpoint = b"%d" % self.row_ids
+        returned = self._ask(agent, lambda: agent.sender.append(batches, checkpoint) or True)
+        there = self.judge.known_ids.intersection(ids)
+        if returned:
+            lost = agent.sender.counts.rows_lost - lost_before
+            demand(len(there) + lost == len(ids), "I1", f"append returned, {len(there)} rows are there and {lost} lost")
+            if lane is Lane.EVENT and agent.connected and empty and there and not agent.event_held:
+                agent.event_first = True
+        else:
+            demand(len(there) in (0, len(ids)), "I1", "an append was cut in half")
+            demand(bool(there) == (agent.spool.checkpoint() == checkpoint), "I1", "rows without their checkpoint")
+
+    def poll(self, agent: Agent) -> bool:
+        """Hand to the link what the sender wants to send; whether there was anything."""
+        transmits: Sequence[Transmit] = self._ask(agent, lambda: agent.sender.poll(self.now)) or []
+        channels = []
+        for channel, message in transmits:
+            kind = peek_kind(message)
+            assert kind is not None
+            self.sent[kind] += 1
+            demand((channel == "control") == (kind not in RECORDS), "I10", f"{kind.name} on channel {channel}")
+            if kind in RECORDS:
+                channels.append(channel)
+                self._is_in_turn(agent, channel, message)
+            agent.up.append((agent.session, message))
+            self.archive_up.append((agent.device, message))
+        if channels:
+            demand(channels == sorted(channels, key="event data".index), "I10", "data is sent before events")
+            demand(not agent.event_first or channels[0] == "event", "I10", "an event waits behind data")
+            agent.event_first = False
+        while len(agent.up) > LINK_MAX:
+            agent.up.popleft()
+        return bool(transmits)
+
+    def _is_in_turn(self, agent: Agent, channel: str, message: bytes) -> None:
+        record = self.judge.read(agent.device, message)
+        demand(channel == record.lane.name.lower(), "I10", f"{record.lane.name} on channel {channel}")
+        for known in agent.spool.epochs(record.lane):
+            if agent.spool.rows(record.lane, known.epoch, 1, 1):
+                demand(known.epoch == record.epoch, "I8", "an epoch is sent before the one before it is drained")
+                return
+
+    def _connect(self, agent: Agent) -> None:
+        if not agent.connected:
+            agent.connected = True
+            self._ask(agent, lambda: agent.sender.connected(self.now))
+
+    def _disconnect(self, agent: Agent) -> None:
+        agent.session += 1
+        agent.connected = agent.event_first = False
+        agent.down.clear()
+
+    def _drop_connection(self, agent: Agent) -> None:
+        if agent.connected:
+            self._disconnect(agent)
+            self._ask(agent, agent.sender.disconnected)
+
+    # ------------------------------------------------ what the link does
+
+    def _confirm(self, agent: Agent, session: int) -> None:
+        if agent.connected and session == agent.session:
+            self._ask(agent, lambda: agent.sender.confirmed(self.now))
+
+    def deliver_up(self, agent: Agent, at: int = 0, *, keep: bool = False) -> None:
+        """One message arrives at the cloud."""
+        if agent.up:
+            at %= len(agent.up)
+            session, message = agent.up[at]
+            if not keep:
+                del agent.up[at]
+                self._confirm(agent, session)
+            self.arrive(agent.device, message)
+
+    def arrive(self, device: str, message: bytes) -> None:
+        """A message reaches every consumer that listens to this device."""
+        self.judge.arrived(device, message)
+        for index in sorted(self.owners[device]):
+            consumer = self.consumers[index]
+            if self.deaths and peek_kind(message) is Kind.DATA:
+                record = read_record(open_envelope(message, device, self.keys))
+                if self.deaths[record.epoch, record.first] >= 2:
+                    self._ask_cloud(index, lambda consumer=consumer: consumer.poison(device, message, "killed twice"))
+                    continue
+            self._ask_cloud(index, lambda consumer=consumer: consumer.received(device, message))
+
+    def deliver_down(self, agent: Agent, at: int = 0, *, keep: bool = False) -> None:
+        """One acknowledgement arrives at a device."""
+        if agent.down:
+            at %= len(agent.down)
+            message = agent.down[at]
+            if not keep:
+                del agent.down[at]
+            self._hear(agent, message)
+
+    def _hear(self, agent: Agent, message: bytes) -> None:
+        ack = read_ack(open_envelope(message, "cloud", self.keys))
+        if ack.lane is Lane.EVENT and (ack.code is not AckCode.OK or not ack.credit):
+            agent.event_held, agent.event_first = True, False
+        self._ask(agent, lambda: agent.sender.received(message, self.now))
+
+    # ------------------------------------------------ steps
+
+    def step(self, step: Step) -> None:
+        """Let one thing happen."""
+        agent = self.agents[step.pick % len(self.agents)]
+        ACTIONS[step.action].run(self, agent, step.pick // len(self.agents))
+
+    # ------------------------------------------------ the end
+
+    def quiesce(self) -> None:
+        """Faults stop. Everything drains, idle devices are heard, and the judge settles.
+
+        Again after the cloud of the idle devices was restored, and again after each device had something new to say.
+        """
+        self.store.is_full = False
+        self.store.fuse = Fuse()
+        for device in self.devices:
+            self.owners[device] = {min(self.owners[device], default=0)}
+        for agent in self.agents:
+            agent.spool.fuse = Fuse()
+            agent.spool.capacity = 1 << 30
+            self._connect(agent)
+        self._drain()
+        self.judge.settle(self.store, [agent.spool for agent in self.agents], spoken=False)
+        if self.journals:
+            self.restore_cloud(0)
+            self._drain()
+            self.judge.settle(self.store, [agent.spool for agent in self.agents], spoken=False)
+        for agent in self.agents:
+            for lane in Lane:
+                self.row_ids += 1
+                schema = schemas_of(agent.device)[0]
+                agent.sender.append([Outgoing(lane, schema, 1, 5, 9, body_of([self.row_ids]))])
+        self._drain()
+        self.judge.settle(self.store, [agent.spool for agent in self.agents], spoken=True)
+
+    def _drain(self) -> None:
+        start, sent = self.now, sum(self.sent[kind] for kind in RECORDS)
+        waiting = sum(1 for agent in self.agents for _ in agent.spool.all_rows())
+        epochs = sum(len(agent.spool.epochs(lane)) for agent in self.agents for lane in Lane)
+        used, messages_max = 0, 100 + 5 * waiting + 5 * epochs
+        while not self._is_quiet(start):
+            moved = [self.poll(agent) for agent in self.agents]
+            for agent in self.agents:
+                for count in range(min(len(agent.up), self.batch)):
+                    self.deliver_up(agent)
+                    if count % self.commit_every == self.commit_every - 1:
+                        self._commit()
+            moved.append(self._commit())
+            for agent in self.agents:
+                while agent.down:
+                    moved.append(True)
+                    self.deliver_down(agent)
+            self._pass_time(busy=any(moved) or any(agent.up for agent in self.agents))
+            used = sum(self.sent[kind] for kind in RECORDS) - sent
+            demand(used <= messages_max, "I6", f"{used} records sent to drain {waiting} in {epochs} epochs")
+            demand(
+                self.now - start < DRAIN_MAX_S, "I6", f"not drained after {self.now - start:.0f} s, {waiting} waited"
+            )
+        self.drains.append((self.now - start, used, waiting))
+
+    def restore_cloud(self, pick: int) -> None:
+        """The journal is an older copy of itself; the consumers have to start anew."""
+        self.store.restore(self.journals[pick % len(self.journals)])
+        self.consumers = [self._consumer(index) for index in range(2)]
+
+    def _commit(self) -> bool:
+        is_open = [consumer.open_frames > 0 for consumer in self.consumers]
+        for index in range(len(self.consumers)):
+            self._ask_cloud(index, lambda index=index: self.consumers[index].commit())
+        return any(is_open)
+
+    def _pass_time(self, *, busy: bool) -> None:
+        wakes = [wake for agent in self.agents if (wake := agent.sender.wake_at()) is not None]
+        self.now = self.now + 0.05 if busy else max(self.now + 0.05, min(wakes, default=self.now + 30.0))
+
+    def _is_quiet(self, start: float) -> bool:
+        return self.now > start + 2 * self.limits.status_interval_s + 10 and not any(
+            agent.up or agent.down or not agent.sender.drained for agent in self.agents
+        )
+
+
+# ---------------------------------------------------------------- actions
+
+
+class Action(NamedTuple):
+    """Something that can happen, and how often. A core action is never left out of a run."""
+
+    run: Callable[[World, Agent, int], None]
+    weight: float
+    is_core: bool = False
+
+
+ACTIONS: dict[str, Action] = {}
+
+
+def _action(weight: float, *, core: bool = False) -> Callable[[Callable[[World, Agent, int], None]], None]:
+    def add(run: Callable[[World, Agent, int], None]) -> None:
+        ACTIONS[run.__name__.strip("_")] = Action(run, weight, core)
+
+    return add
+
+
+@_action(20, core=True)
+def _append(world: World, agent: Agent, pick: int) -> None:
+    world.append(agent, pick)
+
+
+@_action(30, core=True)
+def _poll(world: World, agent: Agent, pick: int) -> None:
+    world.poll(agent)
+
+
+@_action(40, core=True)
+def _deliver(world: World, agent: Agent, pick: int) -> None:
+    for _ in range(1 + pick % 4):
+        world.deliver_up(agent)
+
+
+@_action(20, core=True)
+def _commit(world: World, agent: Agent, pick: int) -> None:
+    index = pick % 4 == 1
+    world._ask_cloud(index, world.consumers[index].commit)
+
+
+@_action(25, core=True)
+def _hear(world: World, agent: Agent, pick: int) -> None:
+    for _ in range(1 + pick % 3):
+        world.deliver_down(agent)
+
+
+@_action(8, core=True)
+def _connect(world: World, agent: Agent, pick: int) -> None:
+    world._connect(agent)
+
+
+@_action(15, core=True)
+def _wait(world: World, agent: Agent, pick: int) -> None:
+    world.now += (0.02, 0.02, 0.3, 1.0, 3.0, 12.0, 70.0, 400.0)[pick % 8]
+
+
+@_action(2)
+def _disconnect(world: World, agent: Agent, pick: int) -> None:
+    world._drop_connection(agent)
+
+
+@_action(4)
+def _drop_up(world: World, agent: Agent, pick: int) -> None:
+    if agent.up:
+        session, _ = agent.up[pick % len(agent.up)]
+        del agent.up[pick % len(agent.up)]
+        world._confirm(agent, session)
+
+
+@_action(4)
+def _duplicate_up(world: World, agent: Agent, pick: int) -> None:
+    world.deliver_up(agent, pick, keep=True)
+
+
+@_action(4)
+def _reorder_up(world: World, agent: Agent, pick: int) -> None:
+    world.deliver_up(agent, pick)
+
+
+@_action(4)
+def _drop_down(world: World, agent: Agent, pick: int) -> None:
+    if agent.down:
+        del agent.down[pick % len(agent.down)]
+
+
+@_action(3)
+def _shuffle_down(world: World, agent: Agent, pick: int) -> None:
+    world.judge.causes.add((agent.device, "stale ack"))
+    world.deliver_down(agent, pick // 2, keep=pick % 2 == 0)
+
+
+@_action(4)
+def _replay_up(world: World, agent: Agent, pick: int) -> None:
+    if world.archive_up:
+        world.arrive(*world.archive_up[pick % len(world.archive_up)])
+
+
+@_action(3)
+def _replay_down(world: World, agent: Agent, pick: int) -> None:
+    if world.archive_down:
+        device, message = world.archive_down[pick % len(world.archive_down)]
+        if agent.device == device and agent.connected:
+            world.judge.causes.add((device, "stale ack"))
+            world._hear(agent, message)
+
+
+@_action(2)
+def _garble(world: World, agent: Agent, pick: int) -> None:
+    if not world.archive_up or not world.archive_down:
+        return
+    device, message = world.archive_up[pick % len(world.archive_up)]
+    at = pick * 7919 % len(message)
+    broken = message[:at] + bytes([message[at] ^ (1 << pick % 8)]) + message[at + 1 :]
+    for consumer in world.consumers:
+        before = consumer.open_frames
+        demand(consumer.received(device, broken) == [], "I11", "a garbled message is answered")
+        demand(consumer.open_frames == before, "I11", "a garbled message is taken")
+    device, message = world.archive_down[pick % len(world.archive_down)]
+    at = pick * 7919 % len(message)
+    broken = message[:at] + bytes([message[at] ^ (1 << pick % 8)]) + message[at + 1 :]
+    before = [row[:6] for row in agent.spool.all_rows()]
+    agent.sender.received(broken, world.now)
+    demand([row[:6] for row in agent.spool.all_rows()] == before, "I11", "a garbled acknowledgement is believed")
+
+
+@_action(1)
+def _wipe_broker(world: World, agent: Agent, pick: int) -> None:
+    for each in world.agents:
+        if pick % 2:
+            for session, _ in list(each.up):
+                world._confirm(each, session)
+        each.up.clear()
+        each.down.clear()
+        world._drop_connection(each)
+
+
+@_action(3)
+def _kill_agent(world: World, agent: Agent, pick: int) -> None:
+    if pick % 3 == 0:
+        world._restart(agent)
+    else:
+        agent.spool.fuse = Fuse("before" if pick % 3 == 1 else "after", sync_fails=pick % 4 == 0)
+
+
+@_action(3)
+def _kill_cloud(world: World, agent: Agent, pick: int) -> None:
+    if pick % 4 == 0:
+        world.consumers[pick // 4 % 2] = world._consumer(pick // 4 % 2)
+    else:
+        moments = ("before", "between", "after")
+        world.store.fuse = Fuse(moments[pick % 4 - 1], sync_fails=pick // 4 % 4 == 0)
+
+
+@_action(2)
+def _rot(world: World, agent: Agent, pick: int) -> None:
+    agent.spool.rot(pick)
+
+
+@_action(2)
+def _limit_spool(world: World, agent: Agent, pick: int) -> None:
+    agent.spool.capacity = (4, 8, 16, 1 << 30)[pick % 4]
+
+
+@_action(1)
+def _lose_schemas(world: World, agent: Agent, pick: int) -> None:
+    if pick % 2:
+        agent.spool.lose_schemas()
+    if pick % 3 == 0:
+        world.store.lose_schemas()
+
+
+@_action(2)
+def _copy_card(world: World, agent: Agent, pick: int) -> None:
+    world.cards[agent.device].append(agent.spool.image)
+
+
+@_action(1)
+def _restore_card(world: World, agent: Agent, pick: int) -> None:
+    images = world.cards[agent.device]
+    image = images[pick % len(images)] if images and pick % 5 else CrashySpool(agent.device, world.judge).image
+    world._drop_connection(agent)
+    agent.spool.restore(image)
+    world._restart(agent)
+
+
+@_action(1)
+def _clone_card(world: World, agent: Agent, pick: int) -> None:
+    if len(world.agents) < CARDS_MAX:
+        world.agents.append(world._agent(agent.device, agent.spool.clone()))
+
+
+@_action(2)
+def _copy_cloud(world: World, agent: Agent, pick: int) -> None:
+    world.journals.append(world.store.image)
+
+
+@_action(1)
+def _restore_cloud(world: World, agent: Agent, pick: int) -> None:
+    if world.journals:
+        world.restore_cloud(pick)
+
+
+@_action(3)
+def _move_shard(world: World, agent: Agent, pick: int) -> None:
+    world.owners[agent.device] = ({0}, {1}, {0, 1}, set())[pick % 4]
+
+
+@_action(2)
+def _misroute(world: World, agent: Agent, pick: int) -> None:
+    for index, consumer in enumerate(world.consumers):
+        if agent.up and index not in world.owners[agent.device]:
+            before = consumer.open_frames
+            demand(consumer.received(agent.device, agent.up[0][1]) == [], "I5", "a foreign shard is acknowledged")
+            demand(consumer.open_frames == before, "I5", "a foreign shard is taken")
+
+
+@_action(2)
+def _fill_store(world: World, agent: Agent, pick: int) -> None:
+    world.store.is_full = pick % 3 != 0
+
+
+CALM: Final = [name for name, action in ACTIONS.items() if action.is_core]
+"""What happens also on good days."""
+
+
+# ---------------------------------------------------------------- drivers
+
+
+def steps_of(seed: int, count: int, focus: Sequence[str] | None = None) -> list[Step]:
+    """The steps of a seed.
+
+    Args:
+        seed: each leaves some kinds of faults out, so that the others can go deep.
+        count: of steps.
+        focus: only these kinds of faults, and often.
+    """
+    rng = random.Random(f"steps {seed}")
+    faults = [name for name, action in ACTIONS.items() if not action.is_core]
+    if focus is not None:
+        often = dict.fromkeys(focus, 6.0)
+    elif seed % 3 == 0:  # each kind of fault in its turn, with at most two others
+        often = dict.fromkeys([faults[seed // 3 % len(faults)], *rng.sample(faults, rng.choice((0, 1, 2)))], 6.0)
+    else:
+        often = {name: ACTIONS[name].weight * rng.choice((0, 0, 1, 1, 3)) for name in faults}
+    weights = {name: action.weight if action.is_core else often.get(name, 0.0) for name, action in ACTIONS.items()}
+    names = rng.choices(list(weights), list(weights.values()), k=count)
+    return [Step("connect", 0), *(Step(name, rng.getrandbits(20)) for name in names)]
+
+
+def run(seed: int, steps: Iterable[Step], parts: Parts | None = None) -> World:
+    """Live through these steps, and come to rest.
+
+    Raises:
+        Violation: an invariant is broken; `steps` on it is how many were taken.
+    """
+    world = World(seed, parts)
+    taken = 0
+    try:
+        for step in steps:
+            taken += 1
+            world.step(step)
+        world.quiesce()
+    except Violation as violation:
+        violation.add_note(f"seed {seed}, step {taken}")
+        violation.taken = taken
+        raise
+    return world
+
+
+def verdict(seed: int, steps: Iterable[Step], parts: Parts | None = None) -> Violation | None:
+    """The violation these steps lead to, if any."""
+    try:
+        run(seed, steps, parts)
+    except Violation as violation:
+        return violation
+    return None
+
+
+def shrink(seed: int, steps: Sequence[Step], parts: Parts | None = None) -> list[Step]:
+    """Fewer steps that break the same invariant (delta debugging: Zeller and Hildebrandt, 2002)."""
+    rule = getattr(verdict(seed, steps, parts), "rule", None)
+    kept, size = list(steps), len(steps) // 2
+    while size:
+        cuts = range(0, len(kept), size)
+        for start, end in [(cut, cut + size) for cut in reversed(cuts)]:
+            fewer = kept[:start] + kept[end:]
+            if getattr(verdict(seed, fewer, parts), "rule", None) == rule:
+                kept = fewer
+        size //= 2
+    return kept
