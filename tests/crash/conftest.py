@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def proof(request: pytest.FixtureRequest) -> Iterator[Proof]:
     """The row of the reliability table this test belongs to: its file is called `test_<row>_...`."""
-    row = request.path.stem.split("_")[1].upper()
+    row = request.path.stem.split("_")[1].capitalize()
     seed = int(os.environ.get("TRUELINE_SEED", "1"))
     proof = Proof(row, request.node.name, seed)
     yield proof

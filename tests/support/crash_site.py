@@ -71,8 +71,10 @@ def ready_socket() -> Iterator[ReadySocket]:
 
     with tempfile.TemporaryDirectory(prefix="tl") as folder:
         found = ReadySocket(Path(folder))
-        yield found
-        found.close()
+        try:
+            yield found
+        finally:
+            found.close()
 
 
 def finish(agent: Agent, timeout_s: float = 240.0) -> dict[str, Any]:
@@ -96,11 +98,13 @@ def ledger(site: Site, device: str, lane: str = "data") -> dict[str, Any]:
 
 
 def frames_waiting(agent: Agent) -> int:
-    """Records in an agent's spool, read beside it."""
+    """Records in an agent's spool, read beside it; 0 while it is being made."""
     connection = apsw.Connection(str(agent.state / "spool.db"), flags=apsw.SQLITE_OPEN_READONLY)
     connection.set_busy_timeout(2000)
     try:
         return int(connection.execute("SELECT count(*) FROM record").get)
+    except apsw.SQLError:
+        return 0
     finally:
         connection.close()
 
