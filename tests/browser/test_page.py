@@ -16,7 +16,7 @@ from trueline_wire.readings import Flag, Reason
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Page
+    from browser_page import FakePage, Page
 
 pytestmark = pytest.mark.browser
 
@@ -35,7 +35,7 @@ def brightness(page: Page, selector: str, what: str) -> float:
     return sum(page.run(COLOUR.format(selector, what))) / 3
 
 
-def test_the_page_loads_without_a_complaint(page: Page) -> None:
+def test_the_page_loads_without_a_complaint(page: FakePage) -> None:
     """The page loads, draws and listens without one word in the browser's console."""
     page.open("/#pump-7")
     page.until_drawn()
@@ -43,7 +43,7 @@ def test_the_page_loads_without_a_complaint(page: Page) -> None:
     assert page.complaints() == []
 
 
-def test_no_request_leaves_the_origin(page: Page) -> None:
+def test_no_request_leaves_the_origin(page: FakePage) -> None:
     """Everything the page asks for, it asks of the service it came from."""
     page.open("/#pump-7")
     page.until_drawn()
@@ -56,7 +56,7 @@ def test_no_request_leaves_the_origin(page: Page) -> None:
     assert [url for url in asked if not url.startswith((page.origin, "about:", "data:", "blob:"))] == []
 
 
-def test_the_fleet_shows_each_verdict_in_words_and_colour(page: Page) -> None:
+def test_the_fleet_shows_each_verdict_in_words_and_colour(page: FakePage) -> None:
     """Each device stands there with its lanes' verdicts, and what is missing is red and says how many and why."""
     page.open()
     page.until(lambda: page.text("[data-device=kiln-1] .why"))
@@ -70,7 +70,7 @@ def test_the_fleet_shows_each_verdict_in_words_and_colour(page: Page) -> None:
     assert page.text("#sum-missing") == "1\u202f203"
 
 
-def test_the_ledger_of_a_device_adds_up_in_words(page: Page) -> None:
+def test_the_ledger_of_a_device_adds_up_in_words(page: FakePage) -> None:
     """The chosen device's ledger names what is stored, what is missing, and each reason."""
     page.open("/#kiln-1")
     ledger = page.until(lambda: page.text("#lanes [data-lane=data]"))
@@ -81,7 +81,7 @@ def test_the_ledger_of_a_device_adds_up_in_words(page: Page) -> None:
     assert is_red(page, "#lanes .bad dd")
 
 
-def test_the_chart_draws_its_band_from_the_uncertainty(page: Page) -> None:
+def test_the_chart_draws_its_band_from_the_uncertainty(page: FakePage) -> None:
     """The chart draws the mean of each step, and 95 % of readings as mean ± 1.96 u."""
     page.open("/#pump-7/valve/Pressure")
     assert page.until_drawn() > 100
@@ -95,7 +95,7 @@ def test_the_chart_draws_its_band_from_the_uncertainty(page: Page) -> None:
     assert page.run("return document.querySelectorAll('#chart .scatterlayer path').length") >= 3
 
 
-def test_an_unknown_uncertainty_draws_no_band(page: Page) -> None:
+def test_an_unknown_uncertainty_draws_no_band(page: FakePage) -> None:
     """Negative control of the band: where u is unknown none is drawn, and the legend says so."""
     readings = sampled(PUMP, time.time_ns() - 600 * 10**9, 600)
     page.store.batches["pump-7", "valve"] = [type(readings).raw(PUMP, readings.time_ns, readings.value)]
@@ -105,7 +105,7 @@ def test_an_unknown_uncertainty_draws_no_band(page: Page) -> None:
     assert "unknown" in page.text("#legend-band")
 
 
-def test_a_pushed_reading_appears_without_a_reload(page: Page) -> None:
+def test_a_pushed_reading_appears_without_a_reload(page: FakePage) -> None:
     """What is committed while the page is open appears on it by itself, as a value with its interval, and as live."""
     page.open("/#pump-7/valve/Pressure")
     page.until_drawn()
@@ -122,7 +122,7 @@ def test_a_pushed_reading_appears_without_a_reload(page: Page) -> None:
     assert page.complaints() == []
 
 
-def test_flagged_steps_are_marked(page: Page) -> None:
+def test_flagged_steps_are_marked(page: FakePage) -> None:
     """Suspect and failed steps are marked in their colours, and a failed reading is never shown as a value."""
     readings = sampled(PUMP, time.time_ns() - 600 * 10**9, 600)
     row = np.arange(600)[:, None] * np.ones(2)
@@ -140,7 +140,7 @@ def test_flagged_steps_are_marked(page: Page) -> None:
     assert is_red(page, "#latest")
 
 
-def test_a_dead_device_goes_stale(page: Page) -> None:
+def test_a_dead_device_goes_stale(page: FakePage) -> None:
     """A device that stops speaking is said to be stale since when, and its last value is no longer shown as live."""
     page.open("/#pump-7")
     page.until_drawn()
@@ -155,7 +155,7 @@ def test_a_dead_device_goes_stale(page: Page) -> None:
     assert page.text("#device-state").startswith("silent")
 
 
-def test_a_broken_line_is_said_and_mends_itself(page: Page) -> None:
+def test_a_broken_line_is_said_and_mends_itself(page: FakePage) -> None:
     """When the service goes away everything is marked stale; when it comes back the page goes on by itself."""
     live = Live()
     with served(made_app(page.store, live), live) as port:
@@ -171,7 +171,7 @@ def test_a_broken_line_is_said_and_mends_itself(page: Page) -> None:
         page.until(lambda: page.text("[data-device=late-1] .counts"))
 
 
-def test_nobody_yet_says_what_to_do(bare_page: Page) -> None:
+def test_nobody_yet_says_what_to_do(bare_page: FakePage) -> None:
     """Before the first device the page says how to connect one, and shows it as soon as it speaks."""
     bare_page.open()
     assert "trueline-cloud enroll" in bare_page.until(lambda: bare_page.text("#empty"))
@@ -185,7 +185,7 @@ def test_nobody_yet_says_what_to_do(bare_page: Page) -> None:
 
 @pytest.mark.parametrize("width", [400, 800, 1360])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_narrow_and_dark(page: Page, tmp_path: Path, width: int, scheme: str) -> None:
+def test_narrow_and_dark(page: FakePage, tmp_path: Path, width: int, scheme: str) -> None:
     """At 400 px nothing is cut off sideways, and each scheme has dark on light or light on dark throughout."""
     page.open("/#kiln-1", width=width, scheme=scheme)
     page.until(lambda: page.text("#lanes [data-lane=data]"))
@@ -204,7 +204,7 @@ def test_narrow_and_dark(page: Page, tmp_path: Path, width: int, scheme: str) ->
     assert page.driver.save_screenshot(str(tmp_path / f"{width}-{scheme}.png"))
 
 
-def test_the_keyboard_reaches_a_device(page: Page) -> None:
+def test_the_keyboard_reaches_a_device(page: FakePage) -> None:
     """A device can be found and chosen without a mouse, and every control has a name."""
     page.open("/#pump-7")
     page.until_drawn()
@@ -220,7 +220,7 @@ def test_the_keyboard_reaches_a_device(page: Page) -> None:
     assert nameless == []
 
 
-def test_the_token_is_asked_for_and_the_page_opens(page: Page) -> None:
+def test_the_token_is_asked_for_and_the_page_opens(page: FakePage) -> None:
     """With a token the browser gets a form, and with the right word the page, without a complaint."""
     live = Live()
     with served(made_app(page.store, live, token="open sesame"), live) as port:  # noqa: S106 - of this test
