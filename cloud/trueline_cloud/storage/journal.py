@@ -20,9 +20,10 @@ import zlib
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import apsw
+import numpy as np
 
 from trueline_cloud.crash_points import reach
-from trueline_cloud.storage.rollups import merge_bytes, summarise
+from trueline_cloud.storage.rollups import RECORD, merge, summarise_all
 from trueline_cloud.storage.store import MINUTE_NS
 from trueline_cloud.storage.tables import open_writer
 from trueline_wire.delivery import Conflict, EpochState, LaneState, StoreFull
@@ -51,8 +52,10 @@ UPDATE lanes SET version = ?, heard_ns = ?, lost = ?, alarms = ?, frames = frame
     rows_quarantined = rows_quarantined + ?, records_quarantined = records_quarantined + ?
 WHERE id = ?"""
 _PUT_EPOCH: Final = "INSERT OR REPLACE INTO epochs VALUES (?,?,?,?,?,?,?,?,?,?,?)"
-_MERGE_ROLLUP: Final = """
-INSERT INTO rollups VALUES (?,?,?,?) ON CONFLICT DO UPDATE SET columns = merge_rollup(columns, excluded.columns)"""
+_FIND_ROLLUP: Final = "SELECT columns FROM rollups WHERE stream_id = ? AND minute = ? AND schema_id = ?"
+_PUT_ROLLUP: Final = "INSERT OR REPLACE INTO rollups VALUES (?,?,?,?)"
+_ROLLUP_VALUES: Final = 200_000
+"""Values that are summed up in one go, at most (and one stream's more): it bounds memory."""
 
 
 class _Totals:
@@ -108,7 +111,6 @@ class Journal:
         try:
             self._db = open_writer(path)
             self._db.set_wal_hook(self._note_wal)
-            self._db.create_scalar_function("merge_rollup", _merge_rollup, 2, deterministic=True)
             self._journal = bytes(self._value("SELECT value FROM meta WHERE key = 'journal'"))
             self.incarnation: Final = os.urandom(8)
             self._begin()
@@ -299,7 +301,31 @@ class Journal:
             total.thinned += record.rows - record.stored
         if rows:
             self._db.executemany(_INSERT_FRAME, rows)
-            self._db.executemany(_MERGE_ROLLUP, _rollup_rows(batches))
+            for part in _parts(batches):
+                self._roll_up(part, batches)
+
+    def _roll_up(self, keys: list[tuple[int, int]], batches: dict[tuple[int, int], list[Readings]]) -> None:
+        """Add the readings of some (stream, schema), all of as many channels, to their minutes."""
+        which, minutes, records = summarise_all([batches[key] for key in keys], MINUTE_NS)
+        places = [
+            (keys[at][0], minute, keys[at][1]) for at, minute in zip(which.tolist(), minutes.tolist(), strict=True)
+        ]
+        known: list[bytes] = []
+        merged: list[int] = []
+        for at, place in enumerate(places):
+            row = self._row(_FIND_ROLLUP, place)
+            if row is not None:
+                merged.append(at)
+                known.append(row[0])
+        if merged:
+            before = np.frombuffer(b"".join(known), RECORD).reshape(len(known), -1)
+            records[merged] = merge(before, records[merged])
+        packed, size = records.tobytes(), records[0].nbytes
+        rows = (
+            (stream, minute, schema, packed[at * size : (at + 1) * size])
+            for at, (stream, minute, schema) in enumerate(places)
+        )
+        self._db.executemany(_PUT_ROLLUP, rows)
 
     def _swap(
         self, lane_id: int, key: tuple[str, Lane], base: int, state: LaneState, total: _Totals, now_ns: int
@@ -307,7 +333,12 @@ class Journal:
         self._run(
             _SET_LANE,
             (
-                *(state.version, now_ns, json.dumps(state.lost), json.dumps(state.alarms)),
+                *(
+                    state.version,
+                    now_ns,
+                    json.dumps(state.lost) if state.lost else "{}",
+                    json.dumps(state.alarms) if state.alarms else "{}",
+                ),
                 *(total.frames, total.bytes, total.cells, total.stored, total.thinned),
                 *(total.quarantined, total.records_quarantined, lane_id),
             ),
@@ -455,15 +486,22 @@ class Journal:
         self._states[device, lane] = state
 
 
-def _rollup_rows(batches: dict[tuple[int, int], list[Readings]]) -> Iterable[tuple[int, int, int, bytes]]:
-    for (stream_id, schema_id), readings in batches.items():
-        minutes, records = summarise(Readings.concatenate(readings), MINUTE_NS)
-        for minute, record in zip(minutes.tolist(), records, strict=True):
-            yield stream_id, minute, schema_id, record.tobytes()
-
-
-def _merge_rollup(*columns: Any) -> bytes:
-    return merge_bytes(*columns)
+def _parts(batches: dict[tuple[int, int], list[Readings]]) -> Iterable[list[tuple[int, int]]]:
+    """Keys whose readings have as many channels, in parts that are not too large to be summed up in one go."""
+    by_width: dict[int, list[tuple[int, int]]] = {}
+    for key, readings in batches.items():
+        by_width.setdefault(readings[0].value.shape[1], []).append(key)
+    for keys in by_width.values():
+        part: list[tuple[int, int]] = []
+        values = 0
+        for key in keys:
+            part.append(key)
+            values += sum(batch.value.size for batch in batches[key])
+            if values >= _ROLLUP_VALUES:
+                yield part
+                part, values = [], 0
+        if part:
+            yield part
 
 
 def _epoch(row: tuple[Any, ...]) -> EpochState:

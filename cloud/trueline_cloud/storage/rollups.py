@@ -13,11 +13,13 @@ import numpy as np
 from trueline_wire.readings import Flag
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from trueline_wire.readings import Readings
 
-__all__ = ["RECORD", "Records", "group", "merge", "merge_bytes", "summarise"]
+__all__ = ["RECORD", "Records", "group", "merge", "summarise", "summarise_all"]
 
 RECORD: Final = np.dtype(
     [
@@ -47,16 +49,47 @@ def summarise(readings: Readings, step_ns: int) -> tuple[NDArray[np.int64], Reco
     Returns:
         The (m,) numbers of the steps in which there are readings (time // step_ns), increasing, and (m, k) records.
     """
-    step = readings.time_ns // step_ns
-    value, u, flag = readings.value, readings.u, readings.flag
-    if len(step) == 0:
-        return step, np.zeros((0, value.shape[1]), RECORD)
-    ahead = step[1:] - step[:-1]
-    if len(ahead) and ahead.min() < 0:
-        order = np.argsort(step, kind="stable")
+    if len(readings) == 0:
+        return readings.time_ns, np.zeros((0, readings.value.shape[1]), RECORD)
+    _, step, records = summarise_all([[readings]], step_ns)
+    return step, records
+
+
+def summarise_all(
+    streams: Sequence[Sequence[Readings]], step_ns: int
+) -> tuple[NDArray[np.intp], NDArray[np.int64], Records]:
+    """Sum up batches of several streams with k channels each, all in one go: small frames cost little beside others.
+
+    Args:
+        streams: for each stream its batches; each has at least one row.
+        step_ns: length of a step, ns.
+
+    Returns:
+        (m,) which of the streams, (m,) the number of the step, increasing within a stream, and (m, k) records.
+    """
+    batches = [batch for stream in streams for batch in stream]
+    lengths = [sum(map(len, stream)) for stream in streams]
+    step = _joined([batch.time_ns for batch in batches]) // step_ns
+    value, u = _joined([batch.value for batch in batches]), _joined([batch.u for batch in batches])
+    flag = _joined([batch.flag for batch in batches])
+    stream = np.repeat(np.arange(len(streams)), lengths)
+    ahead, same = step[1:] - step[:-1], stream[1:] == stream[:-1]
+    if (same & (ahead < 0)).any():
+        order = np.lexsort((step, stream))
         step, value, u, flag = step[order], value[order], u[order], flag[order]
         ahead = step[1:] - step[:-1]
-    edges = np.concatenate(([0], np.flatnonzero(ahead) + 1))
+    edges = np.concatenate(([0], np.flatnonzero((ahead != 0) | ~same) + 1))
+    return stream[edges], step[edges], _reduced(edges, value, u, flag)
+
+
+def _joined(columns: list[NDArray[Any]]) -> NDArray[Any]:
+    return columns[0] if len(columns) == 1 else np.concatenate(columns)
+
+
+def _reduced(
+    edges: NDArray[np.intp], value: NDArray[np.float64], u: NDArray[np.float32], flag: NDArray[np.uint8]
+) -> Records:
+    """Records of the rows from each edge up to the next."""
     records = np.empty((len(edges), value.shape[1]), RECORD)
     good = np.isfinite(value)
     low, high = int(flag.min()), int(flag.max())
@@ -64,7 +97,7 @@ def summarise(readings: Readings, step_ns: int) -> tuple[NDArray[np.int64], Reco
         good &= flag <= Flag.SUSPECT
     every = bool(good.all())
     if every:
-        records["count"] = np.diff(edges, append=len(step))[:, None]
+        records["count"] = np.diff(edges, append=len(value))[:, None]
         records["sum"] = np.add.reduceat(value, edges, axis=0)
         records["min"] = np.minimum.reduceat(value, edges, axis=0)
         records["max"] = np.maximum.reduceat(value, edges, axis=0)
@@ -84,11 +117,8 @@ def summarise(readings: Readings, step_ns: int) -> tuple[NDArray[np.int64], Reco
     else:
         records["u2"] = 0.0
         records["count_u"] = 0
-    if low == high:
-        records["flag"] = low
-    else:
-        records["flag"] = _FLAG[np.maximum.reduceat(_SEVERITY[flag], edges, axis=0)]
-    return step[edges], records
+    records["flag"] = low if low == high else _FLAG[np.maximum.reduceat(_SEVERITY[flag], edges, axis=0)]
+    return records
 
 
 def group(step: NDArray[np.int64], records: Records) -> tuple[NDArray[np.int64], Records]:
@@ -122,8 +152,3 @@ def merge(into: Records, other: Records) -> Records:
     np.maximum(merged["max"], other["max"], out=merged["max"])
     merged["flag"] = _FLAG[np.maximum(_SEVERITY[merged["flag"]], _SEVERITY[other["flag"]])]
     return merged
-
-
-def merge_bytes(into: bytes, other: bytes) -> bytes:
-    """As `merge`, on packed records. SQLite calls it where a row is already there."""
-    return merge(np.frombuffer(into, RECORD), np.frombuffer(other, RECORD)).tobytes()

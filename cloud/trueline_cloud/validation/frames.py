@@ -25,6 +25,9 @@ FUTURE_NS: Final = 24 * 3600 * 1_000_000_000
 _KNOWN: Final = np.zeros(256, np.bool_)
 _KNOWN[[int(flag) for flag in Flag]] = True
 
+_least, _most = np.minimum.reduce, np.maximum.reduce
+"""As `min` and `max`, without what these do for every kind of argument: frames are many and small."""
+
 
 def check_frame(record: Data, readings: Readings) -> None:
     """Return if the columns of a frame are what its header says, and nothing in them is nonsense.
@@ -34,15 +37,15 @@ def check_frame(record: Data, readings: Readings) -> None:
     """
     if readings.schema.device != record.device:
         raise NeverRetry(f"its schema is that of {readings.schema.device!r}")
-    first, last = int(readings.time_ns.min()), int(readings.time_ns.max())
+    first, last = int(_least(readings.time_ns)), int(_most(readings.time_ns))
     if (first, last) != (record.time_first, record.time_last):
         raise NeverRetry(f"times {first} to {last} where the header says {record.time_first} to {record.time_last}")
-    low, high = int(readings.flag.min()), int(readings.flag.max())
+    low, high = int(_least(readings.flag, axis=None)), int(_most(readings.flag, axis=None))
     if not (low == high and _KNOWN[low]) and not (low >= Flag.PASS and high <= Flag.SUSPECT):
         unknown = readings.flag[~_KNOWN[readings.flag]]
         if len(unknown):
             raise NeverRetry(f"flag {int(unknown[0])} does not exist")
-    smallest, largest = readings.u.min(), readings.u.max()  # NaN if any is unknown
+    smallest, largest = _least(readings.u, axis=None), _most(readings.u, axis=None)  # NaN if any is unknown
     if smallest != smallest:  # noqa: PLR0124 - the cheapest question whether it is NaN
         known = readings.u[~np.isnan(readings.u)]
         if not len(known):
