@@ -13,7 +13,8 @@ from crash_bench import CloudSide, Device, copy_files, drain, flip, sizes
 from crash_kit import Proof, campaign
 
 from trueline_cloud.storage.reader import JournalReader
-from trueline_edge.spool import sqlite
+from trueline_edge.spool import records, sqlite
+from trueline_wire.envelope import Lane
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,13 +144,13 @@ def test_without_digests_a_flipped_payload_goes_out_and_only_the_signature_stops
     folder = tmp_path / "trial"
     copy_files(golden[0], folder, "spool.db")
     device = Device(folder, proof.rng())
-    rows = device.spool.rows(sqlite.Lane.DATA, device.spool.epochs(sqlite.Lane.DATA)[0].epoch, 5, 1)
+    rows = device.spool.rows(Lane.DATA, device.spool.epochs(Lane.DATA)[0].epoch, 5, 1)
     device.spool.close(clean=True)
     body = rows[0].message or b""
     data, old = (folder / "spool.db").read_bytes(), body[40:80]
     new = old[:20] + bytes([old[20] ^ 4]) + old[21:]
     (folder / "spool.db").write_bytes(data.replace(old, new))
-    monkeypatch.setattr(sqlite, "digest_of", lambda _label, _body: Anything())
+    monkeypatch.setattr(records, "digest_of", lambda _label, _body: Anything())
     device, cloud = Device(folder, proof.rng()), CloudSide(tmp_path / "cloud")
     assert not drain(device, cloud, steps_max=300)
     assert cloud.receiver.counts.not_authentic > 0
@@ -162,8 +163,8 @@ def _frames(whole: Path, tmp_path: Path) -> list[tuple[int, int]]:
     copy_files(whole, folder, "spool.db")
     spool = sqlite.SqliteSpool(folder)
     frames, first = [], 0
-    for epoch in spool.epochs(sqlite.Lane.DATA):
-        for row in spool.rows(sqlite.Lane.DATA, epoch.epoch, 1, 10_000):
+    for epoch in spool.epochs(Lane.DATA):
+        for row in spool.rows(Lane.DATA, epoch.epoch, 1, 10_000):
             if row.rows:
                 frames.append((first, row.rows))
                 first += row.rows

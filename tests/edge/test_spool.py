@@ -9,6 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from trueline_edge.spool import opening
 from trueline_edge.spool.carve import PAGE_SIZE
 from trueline_edge.spool.files import Reserve
 from trueline_edge.spool.sqlite import SqliteSpool
@@ -50,13 +51,54 @@ def lost_numbers(spool: SqliteSpool, rows: list[SpoolRow]) -> int:
     return sum(r.last - r.first + 1 for r in out if r.message is None)
 
 
-@pytest.mark.parametrize("seed", range(4))
+class WeakDisk(apsw.VFS):
+    """SQLite's own files, on a disk that fills up or whose syncs fail, when told."""
+
+    def __init__(self, folder: Path) -> None:
+        self.size_max: int | None = None
+        self.sync_fails = False
+        self._folder = folder
+        super().__init__("weak", "")
+
+    @property
+    def used(self) -> int:
+        return sum(path.stat().st_size for path in self._folder.iterdir())
+
+    def xOpen(self, name, flags):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, N802 - apsw names and types it
+        disk = self
+
+        class File(apsw.VFSFile):
+            def __init__(self) -> None:
+                super().__init__("", name, flags)
+
+            def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - apsw's name
+                growth = offset + len(data) - super().xFileSize()
+                if disk.size_max is not None and growth > 0 and disk.used + growth > disk.size_max:
+                    raise apsw.FullError
+                super().xWrite(data, offset)
+
+            def xSync(self, flags: int) -> None:  # noqa: N802 - apsw's name
+                if disk.sync_fails:
+                    error = apsw.IOError()
+                    error.extendedresult = apsw.SQLITE_IOERR_FSYNC
+                    raise error
+                super().xSync(flags)
+
+        return File()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> WeakDisk:
+    return WeakDisk(tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(3))
 def test_every_flipped_bit_is_noticed_and_costs_one_frame_at_most(tmp_path: Path, seed: int) -> None:
     """One bit flipped anywhere in the file: the start succeeds, at most one frame is damaged, none is wrong."""
     rows = filled(tmp_path / "original")
     whole = (tmp_path / "original/spool.db").read_bytes()
     rng = random.Random(seed)
-    for turn in range(15):
+    for turn in range(10):
         place = rng.randrange(len(whole) * 8) if turn % 2 else rng.randrange(len(whole) // PAGE_SIZE) * PAGE_SIZE * 8
         place += 0 if turn % 2 else rng.randrange(100)  # every other one hits the header of a page
         damaged = bytearray(whole)
@@ -135,6 +177,62 @@ def test_what_lies_in_the_log_is_carved_too(tmp_path: Path) -> None:
     spool.close(clean=False)
 
 
+@pytest.mark.parametrize("step", ["carved", "set aside"])
+def test_a_kill_in_the_middle_of_a_salvage_loses_nothing(
+    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before or after the damaged file is set aside, the next start ends where this one would have."""
+
+    class KilledError(BaseException):
+        pass
+
+    def kill(*_: object) -> None:
+        raise KilledError
+
+    rows = filled(tmp_path)
+    (tmp_path / "spool.suspect").touch()
+    with monkeypatch.context() as patched:
+        patched.setattr(opening, "set_aside" if step == "carved" else "sync_folder", kill)
+        if step == "set aside":
+            real = Path.rename
+
+            def rename(self: Path, target: Path) -> Path:
+                return kill() or self if self.name == "spool.db.new" else real(self, target)
+
+            patched.setattr(Path, "rename", rename)
+        with pytest.raises(KilledError):
+            SqliteSpool(tmp_path)
+    spool = SqliteSpool(tmp_path)
+    assert lost_numbers(spool, rows) == 0
+    assert spool.checkpoint() == b"checkpoint 60"
+    spool.close(clean=False)
+
+
+def test_a_salvage_on_a_full_disk_keeps_what_is_known_of_the_records(tmp_path: Path, disk: WeakDisk) -> None:
+    """Without room for a second copy the start succeeds all the same: epochs and checkpoint stay, records are lost."""
+    filled(tmp_path, frames=200)
+    (tmp_path / "spool.suspect").touch()
+    (tmp_path / "spool.reserve").unlink()
+    disk.size_max = disk.used + 400 * KIB
+    spool = SqliteSpool(tmp_path, vfs="weak")
+    assert spool.salvage is not None
+    assert (spool.salvage.records, spool.salvage.records_lost, spool.salvage.rows_lost) == (0, 200, 1990)
+    assert spool.checkpoint() == b"checkpoint 200"
+    disk.size_max = None
+    spool.close(clean=False)
+
+
+def test_rot_in_both_labels_is_a_hole_of_one_record(tmp_path: Path) -> None:
+    """A record that no longer says what it is comes out as damaged, number and count intact, and nothing else does."""
+    rows = filled(tmp_path, frames=10)
+    spool = SqliteSpool(tmp_path)
+    spool._db.execute("UPDATE record SET label=zeroblob(60), label_copy=zeroblob(60) WHERE key & 255 = 4")
+    assert lost_numbers(spool, rows) == 1
+    assert spool.rows(Lane.DATA, EPOCH, 4, 1) == [SpoolRow(Lane.DATA, EPOCH, 4, 4, 10, 30, None)]
+    assert spool.rows(Lane.DATA, EPOCH, 5, 1) == [rows[4]]
+    spool.close(clean=False)
+
+
 def test_a_damaged_row_goes_to_quarantine_when_a_gap_replaces_it(tmp_path: Path) -> None:
     """The bytes of a damaged record are kept aside, at most 64 of them, when a GAP takes its place."""
     filled(tmp_path, frames=80, size=100)
@@ -197,57 +295,13 @@ def test_two_agents_on_one_folder_are_refused(tmp_path: Path) -> None:
     SqliteSpool(tmp_path).close(clean=False)
 
 
-# ---------------------------------------------------------------- disks that fail
-
-
-class WeakDisk(apsw.VFS):
-    """SQLite's own files, on a disk that fills up or whose syncs fail, when told."""
-
-    def __init__(self, reserve: Path) -> None:
-        self.free: int | None = None
-        self.reserve = reserve
-        self.sync_fails = False
-        super().__init__("weak", "")
-
-    def xOpen(self, name, flags):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, N802 - apsw names and types it
-        disk = self
-
-        class File(apsw.VFSFile):
-            def __init__(self) -> None:
-                super().__init__("", name, flags)
-
-            def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - apsw's name
-                growth = offset + len(data) - super().xFileSize()
-                if disk.free is not None and growth > 0:
-                    if growth > disk.free and not disk.reserve.exists():  # its room is there to be used, once
-                        disk.free, disk.reserve = disk.free + 256 * KIB, Path(__file__)
-                    if growth > disk.free:
-                        raise apsw.FullError
-                    disk.free -= growth
-                super().xWrite(data, offset)
-
-            def xSync(self, flags: int) -> None:  # noqa: N802 - apsw's name
-                if disk.sync_fails:
-                    error = apsw.IOError()
-                    error.extendedresult = apsw.SQLITE_IOERR_FSYNC
-                    raise error
-                super().xSync(flags)
-
-        return File()
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> WeakDisk:
-    return WeakDisk(tmp_path / "spool.reserve")
-
-
 def test_a_full_disk_is_a_full_spool_and_a_gap_still_fits(tmp_path: Path, disk: WeakDisk) -> None:
     """No space: append says SpoolFull and changes nothing, replace succeeds, and after it appends fit again."""
     spool = SqliteSpool(tmp_path, vfs="weak")
     number = 1
     for number in range(1, 101):
         spool.append([row(number)], [], b"before")
-    disk.free = 0
+    disk.size_max = disk.used
 
     def fill() -> None:
         nonlocal number
@@ -266,7 +320,7 @@ def test_a_full_disk_is_a_full_spool_and_a_gap_still_fits(tmp_path: Path, disk: 
         number += 1
     spool.delete(Lane.DATA, EPOCH, number)
     assert spool.rows(Lane.DATA, EPOCH, 0, 10) == []
-    disk.free = None
+    disk.size_max = None
     spool.close(clean=True)
 
 

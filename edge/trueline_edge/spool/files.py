@@ -11,7 +11,7 @@ from trueline_wire.errors import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Lock", "Reserve", "set_aside"]
+__all__ = ["Lock", "Reserve", "set_aside", "sync_folder"]
 
 _ASIDE_MAX: Final = 2
 
@@ -103,3 +103,12 @@ def set_aside(path: Path) -> Path:
         wal.rename(target.with_name(target.name + "-wal"))
     path.with_name(path.name + "-shm").unlink(missing_ok=True)
     return target
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
