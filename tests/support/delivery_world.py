@@ -1,7 +1,7 @@
-"""One small world of devices, a broker and a cloud, in which everything that can go wrong does, by seed.
+"""One small world of devices, a broker and a cloud, in memory and in virtual time.
 
-A step is a name and a number: the same steps give the same world, whatever their origin (a seeded driver, hypothesis, a
-shrunken list). After the steps the faults stop, and everything has to drain.
+It does what `delivery_actions` asks for, hands every write and every message past the `Judge`, and comes to rest when
+the faults stop.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from delivery_body import GOOD, KILLER, POISON, QuickKeys, body_of, decode, schemas_of
 from delivery_fakes import CrashySpool, CrashyStore, Fuse, Killed
-from delivery_judge import Judge, Violation, demand
+from delivery_judge import Judge, demand
 
 from trueline_wire.control import AckCode, read_ack
 from trueline_wire.delivery import Outgoing, Receiver, Sender, SenderLimits
@@ -22,7 +22,7 @@ from trueline_wire.errors import SpoolUnsafe
 from trueline_wire.frame import read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from trueline_wire.delivery import Reply, Transmit
     from trueline_wire.frame import Data
@@ -34,13 +34,6 @@ LINK_MAX: Final = 200
 ARCHIVE_MAX: Final = 100
 CARDS_MAX: Final = 4
 DRAIN_MAX_S: Final = 3600.0
-
-
-class Step(NamedTuple):
-    """One thing that happens: an action's name, and a number it takes its choices from."""
-
-    action: str
-    pick: int
 
 
 class Parts(NamedTuple):
@@ -282,13 +275,6 @@ class World:
             agent.event_held, agent.event_first = True, False
         self._ask(agent, lambda: agent.sender.received(message, self.now))
 
-    # ------------------------------------------------ steps
-
-    def step(self, step: Step) -> None:
-        """Let one thing happen."""
-        agent = self.agents[step.pick % len(self.agents)]
-        ACTIONS[step.action].run(self, agent, step.pick // len(self.agents))
-
     # ------------------------------------------------ the end
 
     def quiesce(self) -> None:
@@ -362,298 +348,3 @@ class World:
         return self.now > start + 2 * self.limits.status_interval_s + 10 and not any(
             agent.up or agent.down or not agent.sender.drained for agent in self.agents
         )
-
-
-# ---------------------------------------------------------------- actions
-
-
-class Action(NamedTuple):
-    """Something that can happen, and how often. A core action is never left out of a run."""
-
-    run: Callable[[World, Agent, int], None]
-    weight: float
-    is_core: bool = False
-
-
-ACTIONS: dict[str, Action] = {}
-
-
-def _action(weight: float, *, core: bool = False) -> Callable[[Callable[[World, Agent, int], None]], None]:
-    def add(run: Callable[[World, Agent, int], None]) -> None:
-        ACTIONS[run.__name__.strip("_")] = Action(run, weight, core)
-
-    return add
-
-
-@_action(20, core=True)
-def _append(world: World, agent: Agent, pick: int) -> None:
-    world.append(agent, pick)
-
-
-@_action(30, core=True)
-def _poll(world: World, agent: Agent, pick: int) -> None:
-    world.poll(agent)
-
-
-@_action(40, core=True)
-def _deliver(world: World, agent: Agent, pick: int) -> None:
-    for _ in range(1 + pick % 4):
-        world.deliver_up(agent)
-
-
-@_action(20, core=True)
-def _commit(world: World, agent: Agent, pick: int) -> None:
-    index = pick % 4 == 1
-    world._ask_cloud(index, world.consumers[index].commit)
-
-
-@_action(25, core=True)
-def _hear(world: World, agent: Agent, pick: int) -> None:
-    for _ in range(1 + pick % 3):
-        world.deliver_down(agent)
-
-
-@_action(8, core=True)
-def _connect(world: World, agent: Agent, pick: int) -> None:
-    world._connect(agent)
-
-
-@_action(15, core=True)
-def _wait(world: World, agent: Agent, pick: int) -> None:
-    world.now += (0.02, 0.02, 0.3, 1.0, 3.0, 12.0, 70.0, 400.0)[pick % 8]
-
-
-@_action(2)
-def _disconnect(world: World, agent: Agent, pick: int) -> None:
-    world._drop_connection(agent)
-
-
-@_action(4)
-def _drop_up(world: World, agent: Agent, pick: int) -> None:
-    if agent.up:
-        session, _ = agent.up[pick % len(agent.up)]
-        del agent.up[pick % len(agent.up)]
-        world._confirm(agent, session)
-
-
-@_action(4)
-def _duplicate_up(world: World, agent: Agent, pick: int) -> None:
-    world.deliver_up(agent, pick, keep=True)
-
-
-@_action(4)
-def _reorder_up(world: World, agent: Agent, pick: int) -> None:
-    world.deliver_up(agent, pick)
-
-
-@_action(4)
-def _drop_down(world: World, agent: Agent, pick: int) -> None:
-    if agent.down:
-        del agent.down[pick % len(agent.down)]
-
-
-@_action(3)
-def _shuffle_down(world: World, agent: Agent, pick: int) -> None:
-    world.judge.causes.add((agent.device, "stale ack"))
-    world.deliver_down(agent, pick // 2, keep=pick % 2 == 0)
-
-
-@_action(4)
-def _replay_up(world: World, agent: Agent, pick: int) -> None:
-    if world.archive_up:
-        world.arrive(*world.archive_up[pick % len(world.archive_up)])
-
-
-@_action(3)
-def _replay_down(world: World, agent: Agent, pick: int) -> None:
-    if world.archive_down:
-        device, message = world.archive_down[pick % len(world.archive_down)]
-        if agent.device == device and agent.connected:
-            world.judge.causes.add((device, "stale ack"))
-            world._hear(agent, message)
-
-
-@_action(2)
-def _garble(world: World, agent: Agent, pick: int) -> None:
-    if not world.archive_up or not world.archive_down:
-        return
-    device, message = world.archive_up[pick % len(world.archive_up)]
-    at = pick * 7919 % len(message)
-    broken = message[:at] + bytes([message[at] ^ (1 << pick % 8)]) + message[at + 1 :]
-    for consumer in world.consumers:
-        before = consumer.open_frames
-        demand(consumer.received(device, broken) == [], "I11", "a garbled message is answered")
-        demand(consumer.open_frames == before, "I11", "a garbled message is taken")
-    device, message = world.archive_down[pick % len(world.archive_down)]
-    at = pick * 7919 % len(message)
-    broken = message[:at] + bytes([message[at] ^ (1 << pick % 8)]) + message[at + 1 :]
-    before = [row[:6] for row in agent.spool.all_rows()]
-    agent.sender.received(broken, world.now)
-    demand([row[:6] for row in agent.spool.all_rows()] == before, "I11", "a garbled acknowledgement is believed")
-
-
-@_action(1)
-def _wipe_broker(world: World, agent: Agent, pick: int) -> None:
-    for each in world.agents:
-        if pick % 2:
-            for session, _ in list(each.up):
-                world._confirm(each, session)
-        each.up.clear()
-        each.down.clear()
-        world._drop_connection(each)
-
-
-@_action(3)
-def _kill_agent(world: World, agent: Agent, pick: int) -> None:
-    if pick % 3 == 0:
-        world._restart(agent)
-    else:
-        agent.spool.fuse = Fuse("before" if pick % 3 == 1 else "after", sync_fails=pick % 4 == 0)
-
-
-@_action(3)
-def _kill_cloud(world: World, agent: Agent, pick: int) -> None:
-    if pick % 4 == 0:
-        world.consumers[pick // 4 % 2] = world._consumer(pick // 4 % 2)
-    else:
-        moments = ("before", "between", "after")
-        world.store.fuse = Fuse(moments[pick % 4 - 1], sync_fails=pick // 4 % 4 == 0)
-
-
-@_action(2)
-def _rot(world: World, agent: Agent, pick: int) -> None:
-    agent.spool.rot(pick)
-
-
-@_action(2)
-def _limit_spool(world: World, agent: Agent, pick: int) -> None:
-    agent.spool.capacity = (4, 8, 16, 1 << 30)[pick % 4]
-
-
-@_action(1)
-def _lose_schemas(world: World, agent: Agent, pick: int) -> None:
-    if pick % 2:
-        agent.spool.lose_schemas()
-    if pick % 3 == 0:
-        world.store.lose_schemas()
-
-
-@_action(2)
-def _copy_card(world: World, agent: Agent, pick: int) -> None:
-    world.cards[agent.device].append(agent.spool.image)
-
-
-@_action(1)
-def _restore_card(world: World, agent: Agent, pick: int) -> None:
-    images = world.cards[agent.device]
-    image = images[pick % len(images)] if images and pick % 5 else CrashySpool(agent.device, world.judge).image
-    world._drop_connection(agent)
-    agent.spool.restore(image)
-    world._restart(agent)
-
-
-@_action(1)
-def _clone_card(world: World, agent: Agent, pick: int) -> None:
-    if len(world.agents) < CARDS_MAX:
-        world.agents.append(world._agent(agent.device, agent.spool.clone()))
-
-
-@_action(2)
-def _copy_cloud(world: World, agent: Agent, pick: int) -> None:
-    world.journals.append(world.store.image)
-
-
-@_action(1)
-def _restore_cloud(world: World, agent: Agent, pick: int) -> None:
-    if world.journals:
-        world.restore_cloud(pick)
-
-
-@_action(3)
-def _move_shard(world: World, agent: Agent, pick: int) -> None:
-    world.owners[agent.device] = ({0}, {1}, {0, 1}, set())[pick % 4]
-
-
-@_action(2)
-def _misroute(world: World, agent: Agent, pick: int) -> None:
-    for index, consumer in enumerate(world.consumers):
-        if agent.up and index not in world.owners[agent.device]:
-            before = consumer.open_frames
-            demand(consumer.received(agent.device, agent.up[0][1]) == [], "I5", "a foreign shard is acknowledged")
-            demand(consumer.open_frames == before, "I5", "a foreign shard is taken")
-
-
-@_action(2)
-def _fill_store(world: World, agent: Agent, pick: int) -> None:
-    world.store.is_full = pick % 3 != 0
-
-
-CALM: Final = [name for name, action in ACTIONS.items() if action.is_core]
-"""What happens also on good days."""
-
-
-# ---------------------------------------------------------------- drivers
-
-
-def steps_of(seed: int, count: int, focus: Sequence[str] | None = None) -> list[Step]:
-    """The steps of a seed.
-
-    Args:
-        seed: each leaves some kinds of faults out, so that the others can go deep.
-        count: of steps.
-        focus: only these kinds of faults, and often.
-    """
-    rng = random.Random(f"steps {seed}")
-    faults = [name for name, action in ACTIONS.items() if not action.is_core]
-    if focus is not None:
-        often = dict.fromkeys(focus, 6.0)
-    elif seed % 3 == 0:  # each kind of fault in its turn, with at most two others
-        often = dict.fromkeys([faults[seed // 3 % len(faults)], *rng.sample(faults, rng.choice((0, 1, 2)))], 6.0)
-    else:
-        often = {name: ACTIONS[name].weight * rng.choice((0, 0, 1, 1, 3)) for name in faults}
-    weights = {name: action.weight if action.is_core else often.get(name, 0.0) for name, action in ACTIONS.items()}
-    names = rng.choices(list(weights), list(weights.values()), k=count)
-    return [Step("connect", 0), *(Step(name, rng.getrandbits(20)) for name in names)]
-
-
-def run(seed: int, steps: Iterable[Step], parts: Parts | None = None) -> World:
-    """Live through these steps, and come to rest.
-
-    Raises:
-        Violation: an invariant is broken; `steps` on it is how many were taken.
-    """
-    world = World(seed, parts)
-    taken = 0
-    try:
-        for step in steps:
-            taken += 1
-            world.step(step)
-        world.quiesce()
-    except Violation as violation:
-        violation.add_note(f"seed {seed}, step {taken}")
-        violation.taken = taken
-        raise
-    return world
-
-
-def verdict(seed: int, steps: Iterable[Step], parts: Parts | None = None) -> Violation | None:
-    """The violation these steps lead to, if any."""
-    try:
-        run(seed, steps, parts)
-    except Violation as violation:
-        return violation
-    return None
-
-
-def shrink(seed: int, steps: Sequence[Step], parts: Parts | None = None) -> list[Step]:
-    """Fewer steps that break the same invariant (delta debugging: Zeller and Hildebrandt, 2002)."""
-    rule = getattr(verdict(seed, steps, parts), "rule", None)
-    kept, size = list(steps), len(steps) // 2
-    while size:
-        cuts = range(0, len(kept), size)
-        for start, end in [(cut, cut + size) for cut in reversed(cuts)]:
-            fewer = kept[:start] + kept[end:]
-            if getattr(verdict(seed, fewer, parts), "rule", None) == rule:
-                kept = fewer
-        size //= 2
-    return kept

@@ -1,10 +1,12 @@
-"""Nothing is lost in silence and nothing stored twice, whatever happens: the model of `delivery_world`."""
+"""Nothing is lost in silence and nothing stored twice, whatever happens: many small worlds, each judged at every write."""
 
 from __future__ import annotations
 
 import pytest
+from delivery_actions import ACTIONS, CALM
 from delivery_judge import Violation
-from delivery_world import ACTIONS, CALM, DRAIN_MAX_S, Step, World, run, shrink, steps_of
+from delivery_run import Step, run, shrink, steps_of, take
+from delivery_world import DRAIN_MAX_S, World
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -52,17 +54,17 @@ class DeliveryMachine(RuleBasedStateMachine):
     @initialize(seed=st.integers(0, 99))
     def begin(self, seed: int) -> None:
         self.world = World(seed)
-        self.world.step(Step("connect", 0))
+        take(self.world, Step("connect", 0))
 
     @rule(action=st.sampled_from([*ACTIONS, *CALM * 3]), pick=st.integers(0, (1 << 20) - 1))
     def step(self, action: str, pick: int) -> None:
-        self.world.step(Step(action, pick))
+        take(self.world, Step(action, pick))
 
     @rule(picks=st.lists(st.integers(0, (1 << 20) - 1), min_size=1, max_size=4))
     def exchange(self, picks: list[int]) -> None:
         for pick in picks:
             for action in ("append", "poll", "deliver", "commit", "hear"):
-                self.world.step(Step(action, pick))
+                take(self.world, Step(action, pick))
 
     def teardown(self) -> None:
         if hasattr(self, "world"):

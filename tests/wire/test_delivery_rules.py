@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from delivery_mutants import MUTANTS, Mutant
-from delivery_world import steps_of, verdict
+from delivery_run import steps_of, verdict
 
 if TYPE_CHECKING:
     from delivery_judge import Violation
