@@ -422,3 +422,22 @@ async def test_a_slow_watcher_of_the_fleet_gets_the_newest_state_only() -> None:
     fleet.leave(listener)
     await fleet.close()
     readers.close()
+
+
+async def test_a_store_that_breaks_ends_the_line() -> None:
+    """When the store cannot be read any more the line ends with the error; it never goes on with old news."""
+    store, live = FakeStore(), Live()
+    store.account(lane("kiln-1", rows_stored=1))
+    readers = Readers(store.open_reader)
+    fleet = Fleet(readers, live)
+    listener = await fleet.join()
+    events = fleet.events(listener, silent_after_s=1.0)
+    assert b"hello" in await anext(events)
+    assert b"kiln-1" in await anext(events)
+    store.heard_ns["unknown-1"] = 0  # the fake has no presence of it: its next answer is a KeyError
+    live.touch("unknown-1")
+    with pytest.raises(KeyError):
+        _ = [event async for event in events]
+    fleet.leave(listener)
+    await fleet.close()
+    readers.close()

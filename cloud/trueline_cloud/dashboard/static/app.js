@@ -68,6 +68,8 @@ function element(tag, attributes = {}, ...children) {
   return node;
 }
 
+const short = (value) => (value === null ? null : Number(value.toPrecision(7)));
+
 function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -124,7 +126,7 @@ class Line {
   async again() {
     if (this.ended) return;
     try {
-      const answer = await fetch("/api/v1/devices", { headers: { Accept: "application/json" } });
+      const answer = await fetch("/assets/icon.svg", { cache: "no-store" }); // small, and asks for the token as all else does
       if (answer.status === 401) return void location.assign("/login");
     } catch { /* the service is away: the line will say so again */ }
     if (!this.ended) this.open();
@@ -433,7 +435,7 @@ function traces(steps, stepMs, colour, unit) {
       line.x.push(step.time);
       line.y.push(step.mean);
       const [value, half] = measured(step.mean, step.u, 0);
-      line.text.push(`${value} ${half} ${unit}<br>${step.min} to ${step.max}<br>${count(step.count)} readings · ${FLAGS[step.flag] ?? ""}`);
+      line.text.push(`${value} ${half} ${unit}<br>${short(step.min)} to ${short(step.max)}<br>${count(step.count)} readings · ${FLAGS[step.flag] ?? ""}`);
     }
   }
   const marks = (chosen, color, symbol) => ({
@@ -505,7 +507,6 @@ function describe(steps) {
 
 function fillTable(steps) {
   const cell = (value) => element("td", {}, value === null ? "–" : String(value));
-  const short = (value) => (value === null ? null : Number(value.toPrecision(7)));
   $("table").tBodies[0].replaceChildren(...steps.slice(-20).toReversed().map((step) => element("tr", {},
     element("td", {}, stamp(step.time)), cell(short(step.mean)), cell(step.u), cell(short(step.min)), cell(short(step.max)), cell(step.count), cell(FLAGS[step.flag] ?? step.flag))));
 }
