@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _FRAME = {"rows_max": 20, "interval_s": 0.05}
 _ROWS = 2000
-_CONNECTIONS_A_LIFE = 4
+_CONNECTIONS_A_LIFE = 3  # and 20 kinds of malice: in a whole campaign each comes first, second and third
 _RSS_MAX = 20 * 1024 * 1024
 
 
@@ -61,16 +61,20 @@ def test_a_hostile_broker_gets_nothing_out_of_an_agent(site: Site, proof: Proof)
         links = site.links(mqtt_port=broker.port)
         agent = site.add_agent("victim-1", [stream(source)], frame=_FRAME, links=links)
         waiting = _spooled(agent)
-        growth = 0
+        growth, at = 0, ""
         while len(broker.served) < n:
             agent.kill()  # its patience with a bad broker grows; a new life is as impatient as the first
             notify.start(agent)
-            process = psutil.Process(agent.pid)
+            process, known = psutil.Process(agent.pid), len(broker.served)
+            until = min(known + _CONNECTIONS_A_LIFE, n)
+            # The first connection of a life is not measured: it loads what every connection needs.
+            wait_until(lambda known=known: len(broker.served) > known, "a first connection", 60.0)
             rss = process.memory_info().rss
-            until = min(len(broker.served) + _CONNECTIONS_A_LIFE, n)
             while len(broker.served) < until:
                 assert agent.alive, agent.log_tail()
-                growth = max(growth, process.memory_info().rss - rss)
+                now = process.memory_info().rss - rss
+                if now > growth:
+                    growth, at = now, broker.doing
                 time.sleep(0.02)
             assert frames_waiting(agent) >= waiting
         served = Counter(broker.served)
@@ -79,7 +83,9 @@ def test_a_hostile_broker_gets_nothing_out_of_an_agent(site: Site, proof: Proof)
     agent.rewrite({"link": site.links()})
     finish(agent)
     found = stored(site, agent, source)
-    proof.says(n=n, kinds=len(served), rss_growth_mb=round(growth / 1e6, 1), result=f"alive, nothing deleted; {found}")
+    proof.says(
+        n=n, kinds=len(served), rss_growth=f"{growth / 1e6:.1f} MB at {at!r}", result=f"alive, nothing deleted; {found}"
+    )
     assert growth < _RSS_MAX
     assert found.equal, found
 

@@ -43,12 +43,14 @@ class HostileBroker:
     Attributes:
         port: where it listens.
         served: what was done, connection by connection.
+        doing: what is being done.
     """
 
     def __init__(self, rng: random.Random, topic: str) -> None:
         self._rng = rng
         self._topic = topic.encode()
         self.served: list[str] = []
+        self.doing = ""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(0.2)
         self.port: int = self._listener.getsockname()[1]
@@ -70,6 +72,7 @@ class HostileBroker:
             with contextlib.suppress(TimeoutError):
                 connection, _ = self._listener.accept()
                 name, malice = self._malices[len(self.served) % len(self._malices)]
+                self.doing = name
                 with connection, contextlib.suppress(OSError):
                     connection.settimeout(_SOCKET_S)
                     connect = connection.recv(65_536)
@@ -128,8 +131,8 @@ class HostileBroker:
             ("length that never ends", self._after(lambda: b"\x30\xff\xff\xff\xff\xff\xff")),
             ("topic longer than its packet", self._after(lambda: b"\x30\x05\xff\xffabc")),
             ("topic that is no UTF-8", self._after(lambda: _publish(b"\xff\xfe\xfd", b"x"))),
-            ("QoS 3", self._after(lambda: _publish(topic, b"x", 0x36))),
             ("QoS 2 never released", self._endless(b"", b"".join(_qos2(topic, mid) for mid in range(1, 500)))),
+            ("QoS 3", self._after(lambda: _publish(topic, b"x", 0x36))),
             ("PUBACKs of nothing", self._endless(b"", b"\x40\x02\x77\x77" * 1000)),
             ("CONNACK again and again", self._after(lambda: _CONNACK_5 * 50)),
             ("properties beyond the packet", self._first(lambda: b"\x20\x04\x00\x00\xff\x7f")),
@@ -137,8 +140,8 @@ class HostileBroker:
             ("hang up", self._first(lambda: b"")),
             ("huge ACK", self._after(lambda: _publish(topic, bytes(200_000)))),
             ("AUTH", self._after(lambda: b"\xf0\x02\x18\x00")),
-            ("DISCONNECT", self._after(lambda: b"\xe0\x02\x8e\x00")),
             ("PINGRESPs for ever", self._endless(b"", b"\xd0\x00" * 4000)),
+            ("DISCONNECT", self._after(lambda: b"\xe0\x02\x8e\x00")),
             ("zeros", self._after(lambda: bytes(5000))),
         ]
 
