@@ -47,7 +47,10 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--devices", type=_count, default=3, metavar="N", help="agents (3)")
     parser.add_argument(
-        "--seconds", type=float, metavar="S", help=f"how long sensors measure (headless: {_HEADLESS_S:g}; else: Ctrl-C)"
+        "--seconds",
+        type=_positive,
+        metavar="S",
+        help=f"how long sensors measure (headless: {_HEADLESS_S:g}; else: Ctrl-C)",
     )
     parser.add_argument("--headless", action="store_true", help="stop by itself, drain, and print the verdict")
     parser.add_argument("--json", action="store_true", help="the last line on stdout is the verdict as JSON")
@@ -71,13 +74,15 @@ def _add_fleet(parser: argparse.ArgumentParser) -> None:
         "connections. Their keys are enrolled in the cloud's state folder. Exit code 0: everything was acknowledged."
     )
     parser.add_argument("--devices", type=_count, default=100, metavar="N", help="how many (100)")
-    parser.add_argument("--rate-hz", type=float, default=1.0, metavar="F", help="frames a second of each (1)")
+    parser.add_argument("--rate-hz", type=_positive, default=1.0, metavar="F", help="frames a second of each (1)")
     parser.add_argument("--rows", type=_count, default=10, metavar="R", help="rows in a frame (10)")
     parser.add_argument("--channels", type=_count, default=4, metavar="K", help="channels in a row (4)")
-    parser.add_argument("--seconds", type=float, default=60.0, metavar="S", help="how long they measure (60)")
-    parser.add_argument("--drain-s", type=float, default=60.0, metavar="S", help="wait so long for the last of it (60)")
+    parser.add_argument("--seconds", type=_positive, default=60.0, metavar="S", help="how long they measure (60)")
+    parser.add_argument(
+        "--drain-s", type=_positive, default=60.0, metavar="S", help="wait so long for the last of it (60)"
+    )
     parser.add_argument("--connections", type=_count, default=4, metavar="C", help="MQTT connections they share (4)")
-    parser.add_argument("--broker", required=True, metavar="HOST:PORT", help="where they publish")
+    parser.add_argument("--broker", type=_address, required=True, metavar="HOST:PORT", help="where they publish")
     parser.add_argument(
         "--cloud-state", type=Path, required=True, metavar="DIR", help="the cloud's state folder: keys are enrolled"
     )
@@ -91,6 +96,20 @@ def _count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text}: at least 1")
     return number
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0.0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: above 0")
+    return number
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: HOST:PORT is wanted, such as 127.0.0.1:1883")
+    return host or "127.0.0.1", int(port)
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -118,7 +137,6 @@ def _fleet(arguments: argparse.Namespace) -> int:
     from trueline_sim.fleet import Fleet, FleetSettings, enroll  # noqa: PLC0415
     from trueline_wire.keys import KeyRing, parse_public_key  # noqa: PLC0415
 
-    host, _, port = arguments.broker.rpartition(":")
     state: Path = arguments.cloud_state
     ask = [sys.executable, "-m", "trueline_cloud", "key", "--state", str(state.resolve())]
     text = arguments.cloud_key or run_to_end(ask, folder=Path.cwd()).strip().splitlines()[-1]
@@ -138,7 +156,7 @@ def _fleet(arguments: argparse.Namespace) -> int:
     enroll(fleet.devices, state)
     time.sleep(_ENROLLED_AFTER_S)
     print(f"{settings.devices} devices on {settings.connections} connections, {settings.seconds:g} s", file=sys.stderr)
-    report = asyncio.run(fleet.run(host or "127.0.0.1", int(port)))
+    report = asyncio.run(fleet.run(*arguments.broker))
     if arguments.json:
         print(json.dumps(report.as_dict()))
     else:

@@ -23,6 +23,7 @@ from trueline_sim.demo_fleet import PUMP_HZ, ROOM_HZ, STREAMS, device_names, dev
 from trueline_sim.processes import Agent, BrokerKind, Child, Site
 from trueline_sim.verdict import Verdict, count_export, judge
 from trueline_sim.watch import Snapshot, Watch
+from trueline_wire.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +98,10 @@ class Demo:
 
         Raises:
             ChildError: a program did not start, or did not do as told; with the end of its log.
+            ConfigError: the folder is in use.
         """
+        if self._settings.folder and self._settings.folder.exists() and any(self._settings.folder.iterdir()):
+            raise ConfigError(f"{self._settings.folder} is not empty: name a new folder, so that the counts begin at 0")
         with ExitStack() as stack:
             folder = self._settings.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trueline-")))
             site = stack.enter_context(
@@ -147,7 +151,7 @@ class Demo:
             only = (
                 ""
                 if site.broker.kind == "mosquitto"
-                else " (pure Python, for this demo only; agents need 10 s to fall back to MQTT 3.1.1)"
+                else " (pure Python, for this demo only; agents fall back to MQTT 3.1.1)"
             )
             self._say(f"  broker   {site.broker.kind} on 127.0.0.1:{site.broker.port}{only}")
         else:
