@@ -176,6 +176,11 @@ def _limit_spool(world: World, agent: Agent, pick: int) -> None:
 
 
 @_action(1)
+def _fill_disk(world: World, agent: Agent, pick: int) -> None:
+    agent.spool.is_full = pick % 3 != 0
+
+
+@_action(1)
 def _lose_schemas(world: World, agent: Agent, pick: int) -> None:
     if pick % 2:
         agent.spool.lose_schemas()

@@ -81,6 +81,7 @@ class CrashySpool:
 
     def __init__(self, device: str, judge: Judge, *, capacity: int = 1 << 30, eager: bool = False) -> None:
         self.device, self.capacity, self.eager = device, capacity, eager
+        self.is_full = False
         self.fuse = Fuse()
         self._judge = judge
         self._card = _Card()
@@ -96,7 +97,7 @@ class CrashySpool:
         return list(islice(rows, at, at + frames))
 
     def append(self, rows: Sequence[SpoolRow], schemas: Sequence[bytes], checkpoint: bytes | None) -> None:
-        self.fuse.burn("before")
+        self._begin()
         if len(rows) + sum(map(len, self._card.rows.values())) > self.capacity:
             self._judge.causes.add((self.device, "dropped"))
             raise SpoolFull
@@ -110,6 +111,11 @@ class CrashySpool:
             self._card.checkpoint = checkpoint
         self.fuse.burn("after")
 
+    def _begin(self) -> None:
+        self.fuse.burn("before")
+        if self.is_full:
+            raise SpoolFull
+
     def _append(self, row: SpoolRow) -> None:
         epochs = self._card.epochs[row.lane]
         if row.first == 1:
@@ -121,7 +127,7 @@ class CrashySpool:
         self._card.rows[row.epoch].append(row)
 
     def delete(self, lane: Lane, epoch: bytes, last: int) -> None:
-        self.fuse.burn("before")
+        self._begin()
         rows = self._card.rows[epoch]
         gone = bisect_left(rows, last + 1, key=lambda row: row.last)
         self._judge.deleted(self.device, rows[:gone])
@@ -136,7 +142,7 @@ class CrashySpool:
                 epochs[at] = replace(known, released=True)
 
     def replace(self, rows: Sequence[SpoolRow], by: SpoolRow) -> None:
-        self.fuse.burn("before")
+        self._begin()
         held = self._card.rows[by.epoch]
         at = bisect_left(held, rows[0].last if rows else by.last, key=lambda row: row.last)
         if [row[:6] for row in held[at : at + len(rows)]] != [row[:6] for row in rows]:

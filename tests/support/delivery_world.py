@@ -289,6 +289,7 @@ class World:
         for agent in self.agents:
             agent.spool.fuse = Fuse()
             agent.spool.capacity = 1 << 30
+            agent.spool.is_full = False
             self._connect(agent)
         self._drain()
         self.judge.settle(self.store, [agent.spool for agent in self.agents], spoken=False)

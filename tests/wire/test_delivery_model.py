@@ -1,4 +1,4 @@
-"""Nothing is lost in silence and nothing stored twice, whatever happens: many small worlds, each judged at every write."""
+"""Nothing is lost in silence and nothing stored twice: many small worlds, each judged at every write."""
 
 from __future__ import annotations
 
