@@ -318,7 +318,7 @@ def query(folder: Path, values: NDArray[np.float64], million: float, asks: int) 
         cloud.ingest.commit()
 
     rng = np.random.default_rng(3)
-    sys.setswitchinterval(0.0002)  # as the service does
+    sys.setswitchinterval(0.0005)  # as the service does
     thread = threading.Thread(target=go_on)
     thread.start()
     taken, steps = [], 0

@@ -49,7 +49,7 @@ __all__ = ["KEY_NAME", "Service", "serve_forever"]
 _log = logging.getLogger(__name__)
 
 KEY_NAME: Final = "cloud.key"
-_SWITCH_INTERVAL_S: Final = 0.0002
+_SWITCH_INTERVAL_S: Final = 0.0005
 """How long the ingest thread keeps the interpreter from pages that wait for it, s (Python's default is 0.005)."""
 
 _STOP_S: Final = 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+import socket
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -163,6 +164,27 @@ def test_old_broker(tmp_path: Path) -> None:
         assert len(link.wait_for(1)) == 1
         peer.close()
     broker.kill()
+
+
+def test_hostile_broker() -> None:
+    """A broker that sends bytes nobody can read is left, and tried again."""
+    rng = random.Random(4)
+    noise = [
+        b"\x20\x09\x00\x00\x06\xff\xff\xff\xff\xff\xff",
+        b"\x20\x02\x00\x00\x30\x05\x00\x03\xff\xfe\xfd",
+        b"\x20\x00",
+    ]
+    noise += [bytes(rng.randrange(256) for _ in range(40)) for _ in range(4)]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(15)
+        with heard(MqttSettings(port=listener.getsockname()[1]), connects=False) as link:
+            for bytes_sent in noise:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(1000)
+                    connection.sendall(bytes_sent)
+            assert not link.link.connected
+            assert link.link._thread.is_alive()
 
 
 def test_no_broker_is_weather() -> None:

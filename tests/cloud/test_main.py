@@ -11,7 +11,9 @@ from cloud_kit import START_NS, Machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trueline_cloud.__main__ import main, parse_time
+from trueline_cloud.__main__ import _CONFIG_EXAMPLE, main, parse_time
+from trueline_cloud.config import load_settings
+from trueline_cloud.ingest.mqtt import MqttSettings, TlsSettings
 from trueline_cloud.storage.journal import Journal
 from trueline_wire.errors import ConfigError
 from trueline_wire.keys import parse_public_key
@@ -111,6 +113,18 @@ def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         main([*arguments, "--help"])
     assert ended.value.code == 0
     assert ("exit codes" in capsys.readouterr().out) == bool(arguments)
+
+
+def test_example_in_the_help(tmp_path: Path) -> None:
+    """The configuration that the help of `serve` shows is one, and every default it names is the default."""
+    lines = [
+        line[2:] for line in _CONFIG_EXAMPLE.splitlines() if line.startswith("  ") and not line.startswith("  ready")
+    ]
+    path = tmp_path / "cloud.toml"
+    path.write_text("\n".join(lines))
+    shown, default = load_settings(path), load_settings(None)
+    assert shown.mqtt == MqttSettings(tls=TlsSettings())
+    assert (shown.coap, shown.http, shown.journal) == (default.coap, default.http, default.journal)
 
 
 @pytest.mark.parametrize(

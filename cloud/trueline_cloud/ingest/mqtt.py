@@ -42,6 +42,7 @@ _CONNACK_S: Final = 3.0
 _UP: Final = frozenset({"data", "event", "control"})
 _PORT_MAX: Final = 65_535
 _IN_FLIGHT: Final = 200
+_PLACES_MAX: Final = 20_000
 
 
 class TlsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -154,6 +155,7 @@ class MqttLink:
         self._intake = intake
         self._presence = presence
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
+        self._places: dict[str, tuple[str, str]] = {}
         self._password = settings.password()
         self._tls = None if settings.tls is None else settings.tls.context()
         self._stopping = threading.Event()
@@ -217,8 +219,8 @@ class MqttLink:
             client.loop(_LOOP_S)
         except OSError as error:  # covers ssl.SSLError and a name that does not resolve
             _log.warning("broker %s:%d: %s", settings.host, settings.port, error)
-        except paho.WebsocketConnectionError as error:  # paho raises it for malformed answers, too
-            _log.warning("broker %s:%d: %s", settings.host, settings.port, error)
+        except Exception:  # noqa: BLE001 - a hostile broker's bytes: paho raises many kinds; the connection is over
+            _log.exception("broker %s:%d: what it sent cannot be read", settings.host, settings.port)
         finally:
             self.connected = False
             self._client = None
@@ -264,10 +266,16 @@ class MqttLink:
         if self._paused:
             return
         try:
-            device, channel = device_of(message.topic)
+            topic = message.topic
+            place = self._places.get(topic) or device_of(topic)
         except (NeverRetry, UnicodeDecodeError):
             self.strays += 1
             return
+        if topic not in self._places:
+            if len(self._places) >= _PLACES_MAX:
+                self._places.clear()
+            self._places[topic] = place
+        device, channel = place
         if channel == "presence":
             self._presence(device, message.payload == b"online", message.retain)
         elif channel not in _UP:
