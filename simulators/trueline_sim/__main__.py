@@ -3,6 +3,8 @@
 trueline-sim demo                                    look at it; Ctrl-C stops everything
 trueline-sim demo --headless --seconds 20 --json     the same for a script: the last line is the verdict
 trueline-sim fleet --devices 1000 --broker 127.0.0.1:1883 --cloud-state state/cloud
+trueline-sim scenarios                               what can be simulated, a sentence each
+trueline-sim record greenhouse --devices 100 --hours 24 --seed 1 --out recording
 """
 
 from __future__ import annotations
@@ -17,12 +19,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from trueline_sim.record_command import add_record, add_scenarios
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["main"]
 
-_NEEDED: Final = ("apsw", "paho", "aiocoap", "fastapi", "uvicorn", "pyarrow", "amqtt")
+_NEEDED: Final = ("apsw", "paho", "aiocoap", "fastapi", "uvicorn", "pyarrow", "amqtt", "scipy")
 _HEADLESS_S: Final = 20.0
 _ENROLLED_AFTER_S: Final = 2.5
 """A running cloud notices new keys within two seconds."""
@@ -35,6 +39,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_demo(commands.add_parser("demo", help="broker, cloud with its page, and a few real agents on this machine"))
     _add_fleet(commands.add_parser("fleet", help="thousands of virtual devices against a broker and a cloud"))
+    add_scenarios(commands.add_parser("scenarios", help="what can be simulated, a sentence each"))
+    add_record(
+        commands.add_parser("record", help="raw readings, truth and fault labels of a simulated fleet, as Parquet")
+    )
     return parser
 
 
@@ -66,6 +74,7 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--chaos", action="store_true", help="kill -9 an agent, the cloud and the broker on the way")
     parser.add_argument("--port", type=int, metavar="PORT", help="of the page (any free one)")
     parser.add_argument("--seed", type=int, default=1, help="of the sensors and of the moments of --chaos (1)")
+    parser.set_defaults(run=_demo)
 
 
 def _add_fleet(parser: argparse.ArgumentParser) -> None:
@@ -89,6 +98,7 @@ def _add_fleet(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cloud-key", metavar="KEY", help="the cloud's public key (else: asked of trueline-cloud)")
     parser.add_argument("--seed", type=int, default=1, help="of keys, epochs and values (1)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.set_defaults(run=_fleet)
 
 
 def _count(text: str) -> int:
@@ -176,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from trueline_wire.errors import ConfigError  # noqa: PLC0415 - as above
 
     try:
-        return _demo(arguments) if arguments.command == "demo" else _fleet(arguments)
+        return int(arguments.run(arguments))
     except (ChildError, ConfigError, TimeoutError) as error:
         print(f"\ntrueline-sim: {error}", file=sys.stderr)
         return 2

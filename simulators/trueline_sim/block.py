@@ -7,14 +7,18 @@ Refuses to know how any of it came about.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Block", "Rows", "WorldChannel", "device_name"]
+__all__ = ["Block", "Grid", "Rows", "WorldChannel", "device_name"]
+
+
+_NS: Final = 1_000_000_000
+_WHOLE_NS: Final = 1e-3
 
 
 def device_name(number: int) -> str:
@@ -41,6 +45,34 @@ class WorldChannel:
     sensor: str
     resolution: float
     u: float
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The steps of a run.
+
+    Attributes:
+        start_ns: of step 0, UTC, ns since 1970.
+        interval_s: between steps.
+        steps: how many.
+    """
+
+    start_ns: int
+    interval_s: float
+    steps: int
+
+    def times_ns(self, first: int, count: int) -> NDArray[np.int64]:
+        """(count,) when steps are, to the nearest ns."""
+        interval_ns = self.interval_s * _NS
+        steps = np.arange(first, first + count)
+        if abs(interval_ns - round(interval_ns)) < _WHOLE_NS:
+            return self.start_ns + steps * round(interval_ns)
+        times: NDArray[np.int64] = self.start_ns + np.rint(steps * interval_ns).astype(np.int64)
+        return times
+
+    def time_ns(self, step: int) -> int:
+        """When a step is."""
+        return int(self.times_ns(step, 1)[0])
 
 
 class Rows(NamedTuple):

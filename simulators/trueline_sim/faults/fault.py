@@ -17,7 +17,7 @@ ALL_CHANNELS: Final = -1
 VALUE_KINDS: Final = {
     "stuck": "every reading repeats the one at `start`; magnitude is 0",
     "spike": "one reading is off by magnitude u",
-    "burst": "each reading is off by a normal random number of standard deviation magnitude u, or not, one to one",
+    "burst": "about every other reading is off by magnitude u times a normal random number",
     "bias_step": "all readings are off by magnitude u",
     "drift": "the error grows evenly from 0 at `start` to magnitude u at `end`",
     "gain_change": "the distance from the reading at `start` is multiplied by magnitude",
@@ -25,7 +25,7 @@ VALUE_KINDS: Final = {
     "saturation": "no reading goes above the one at `start` minus magnitude u",
     "nan_run": "readings are NaN; magnitude is 0",
     "unit_flip": "readings in another unit of the same quantity (Fahrenheit for Celsius); magnitude is the factor",
-    "swapped_channels": "readings of the channel whose number is magnitude; that one has a label of its own",
+    "swapped_channels": "readings of the channel whose number is magnitude; which has a label too",
 }
 """Kinds that change values of one channel; u is the channel's declared standard uncertainty."""
 
@@ -36,7 +36,7 @@ ROW_KINDS: Final = {
     "clock_step": "stamps are off by magnitude seconds",
     "clock_skew": "the clock runs fast by magnitude parts per million from `start`, and is set right at `end`",
     "jitter": "a normal random number of standard deviation magnitude seconds is added to each stamp",
-    "boot_1970": "the clock starts at 1970-01-01T00:00:00Z at `start` and is set right at `end`; magnitude is 0",
+    "boot_1970": "stamps count from 1970-01-01T00:00:00Z, magnitude seconds after it at `start`; right again at `end`",
 }
 """Kinds that change rows of a device: which come, how often, in which order, with which stamp."""
 
