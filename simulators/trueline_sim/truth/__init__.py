@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from trueline_sim.truth import greenhouse, machine, water_loop
+
 if TYPE_CHECKING:
     from trueline_sim.truth.scenario import Scenario
 
 __all__ = ["SCENARIOS"]
 
-_ALL: Final[tuple[Scenario, ...]] = ()
+_ALL: Final[tuple[Scenario, ...]] = (
+    greenhouse.SCENARIO,
+    machine.SCENARIO,
+    water_loop.SCENARIO,
+)
 
 SCENARIOS: Final[dict[str, Scenario]] = {scenario.name: scenario for scenario in _ALL}
