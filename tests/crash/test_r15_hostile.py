@@ -47,7 +47,7 @@ def _spooled(agent: Agent) -> int:
     wanted = _ROWS // _FRAME["rows_max"] + 1
 
     def all_there() -> bool:
-        return (agent.state / "spool.db").exists() and frames_waiting(agent) >= wanted
+        return frames_waiting(agent) >= wanted
 
     wait_until(all_there, "the file in the spool", 60.0)
     return frames_waiting(agent)

@@ -74,6 +74,23 @@ def same_epoch() -> None:
     Sender.__init__ = goes_on  # type: ignore[method-assign]
 
 
+def die_at_frame_5() -> None:
+    """A bug in a decoder, as a hostile or unlucky frame finds it."""
+    import os  # noqa: PLC0415 - only where it is asked for
+    import signal  # noqa: PLC0415 - as above
+
+    from trueline_cloud.ingest.decode import FrameDecoder  # noqa: PLC0415 - as above
+
+    decode = FrameDecoder.__call__
+
+    def dies(self: FrameDecoder, record: Any, encoded_schema: bytes) -> Any:
+        if record.number == 5 and record.rows_before < 100:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return decode(self, record, encoded_schema)
+
+    FrameDecoder.__call__ = dies  # type: ignore[method-assign]
+
+
 def no_sync() -> None:
     """The disk is believed whatever happens."""
     import apsw  # noqa: PLC0415 - only where it is asked for
@@ -96,7 +113,13 @@ def no_sync() -> None:
 
 if __name__ == "__main__":
     what, program, *arguments = sys.argv[1:]
-    ways = {"lazy-append": lazy_append, "early-ack": early_ack, "same-epoch": same_epoch, "no-sync": no_sync}
+    ways = {
+        "lazy-append": lazy_append,
+        "early-ack": early_ack,
+        "same-epoch": same_epoch,
+        "die-at-frame-5": die_at_frame_5,
+        "no-sync": no_sync,
+    }
     ways[what]()
     sys.argv = [program, *arguments]
     runpy.run_module(program, run_name="__main__", alter_sys=True)

@@ -99,7 +99,10 @@ def ledger(site: Site, device: str, lane: str = "data") -> dict[str, Any]:
 
 def frames_waiting(agent: Agent) -> int:
     """Records in an agent's spool, read beside it; 0 while it is being made."""
-    connection = apsw.Connection(str(agent.state / "spool.db"), flags=apsw.SQLITE_OPEN_READONLY)
+    path = agent.state / "spool.db"
+    if not path.exists():
+        return 0
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     connection.set_busy_timeout(2000)
     try:
         return int(connection.execute("SELECT count(*) FROM record").get)
