@@ -184,7 +184,7 @@ class Child:
             self.kill()
             raise self.error(f"did not end within {timeout_s:g} s and was killed") from None
 
-    def wait_ready(self, ready: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    def wait_ready(self, ready: Callable[[], bool], timeout_s: float = 60.0) -> None:
         """Wait until `ready()`.
 
         Raises:

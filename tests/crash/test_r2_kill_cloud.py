@@ -43,7 +43,7 @@ def _kill_once(site: Site, agent: Agent, point: str, rng: random.Random) -> str:
     if point:
         site.cloud.environment["TRUELINE_CRASH_AT"] = f"{point}:{rng.randrange(1, 7)}"
         Child.start(site.cloud)
-        if site.cloud.wait(60.0) != -9:
+        if site.cloud.wait(120.0) != -9:
             raise site.cloud.error(f"did not die at {point}")
         return point
     site.cloud.environment.pop("TRUELINE_CRASH_AT", None)
@@ -52,7 +52,7 @@ def _kill_once(site: Site, agent: Agent, point: str, rng: random.Random) -> str:
         time.sleep(rng.uniform(0.0, 1.0))
         site.cloud.kill()
         return "while it starts"
-    site.cloud.wait_ready(lambda: "ready " in site.cloud.out.read_text())
+    site.cloud.wait_ready(lambda: "ready " in site.cloud.out.read_text(), 60.0)
     time.sleep(rng.uniform(0.0, 2.0))
     site.cloud.kill()
     return "at random"

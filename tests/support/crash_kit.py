@@ -1,7 +1,8 @@
 """What all crash tests share: how many, which seed, and where it is written down.
 
-A test of the campaign runs in full with `TRUELINE_CAMPAIGN=full` (make crash) and a tenth of it otherwise (CI). Its
-random choices come from one seed, printed, and set with `TRUELINE_SEED` to replay a failure.
+A test of the campaign runs in full with `TRUELINE_CAMPAIGN=full` (make crash) and a tenth of it otherwise (CI); a
+number is a share of the whole. Its random choices come from one seed, printed, and set with `TRUELINE_SEED` to replay a
+failure.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any
 
 def campaign(full: int) -> int:
     """`full` in `make crash`, a tenth of it (at least one) in CI."""
-    return full if os.environ.get("TRUELINE_CAMPAIGN") == "full" else max(1, full // 10)
+    share = os.environ.get("TRUELINE_CAMPAIGN", "0.1")
+    return max(1, round(full * (1.0 if share == "full" else float(share))))
 
 
 @dataclass
