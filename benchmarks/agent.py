@@ -101,7 +101,7 @@ def stream(folder: Path, data: Path | None, rows: int) -> dict[str, Any]:
 
 def measure(site: Site, what: dict[str, Any], *, seconds: float, starts: int) -> dict[str, Any]:
     """Some short runs for the first frame, one long run for memory and CPU."""
-    firsts = []
+    firsts, firsts_cpu = [], []
     for number in range(starts):
         agent = site.add_agent(f"start-{number}", [what], frame=FRAME)
         ear = Ear(site.broker.port, f"start-{number}")
@@ -109,6 +109,7 @@ def measure(site: Site, what: dict[str, Any], *, seconds: float, starts: int) ->
         agent.start()
         wait_until(lambda ear=ear: ear.first_s is not None, "the first frame", 30.0)
         firsts.append((ear.first_s or 0.0) - begun_s)
+        firsts_cpu.append(cpu_s(agent.pid))
         ear.close()
         agent.stop()
         say(f"first frame after {firsts[-1]:.2f} s")
@@ -127,6 +128,7 @@ def measure(site: Site, what: dict[str, Any], *, seconds: float, starts: int) ->
         "cpu_share": round(cpu_share, 4),
         "first_frame_s": round(statistics.median(firsts), 2),
         "first_frame_max_s": round(max(firsts), 2),
+        "first_frame_cpu_s": round(statistics.median(firsts_cpu), 2),
         "rows_sampled": told["rows_sampled"],
         "rows_spooled": told["rows_spooled"],
         "rows_lost": sum(told["rows_lost"].values()),

