@@ -212,6 +212,26 @@ def test_gaps_and_quarantine_are_counted(shelf: Shelf) -> None:
     assert found.verdict == "missing"
 
 
+def test_counts_nobody_can_mean(shelf: Shelf) -> None:
+    """An authentic device that claims absurd numbers and times breaks neither the commit nor anybody's ledger."""
+    honest, liar, store = Machine("honest", seed=2), Machine("liar"), shelf.open()
+    store.commit(honest.group(honest.readings()))
+    huge = (1 << 63) - 1
+    for version in range(3):
+        group = liar.group(base=version)
+        gap = replace(liar.gap(1, 0), rows_after=huge, time_first=huge, time_last=2 * huge)
+        group.gaps.append((gap, huge))
+        group.quarantine.append(Quarantined("liar", Lane.DATA, liar.epoch, 900 + version, huge, "bent", b"bytes"))
+        epochs = [replace(liar.state(1).epochs[0], epoch=bytes([n] * 8), rows_head=huge) for n in range(version + 2)]
+        group.lanes["liar", Lane.DATA] = version, LaneState(version=version + 1, epochs=tuple(epochs))
+        store.commit(group)
+    reader = shelf.reader()
+    assert [found.verdict for found in reader.ledger()] == ["complete", "missing"]
+    assert all(
+        isinstance(count, int) for count in (lane(reader, "liar").rows_missing, lane(reader, "liar").rows_pending)
+    )
+
+
 def test_thinned_pending_orphaned(shelf: Shelf) -> None:
     """Thinned rows are no hole; rows spoken of are pending; an orphaned epoch's tail is named as such."""
     machine, store = Machine(), shelf.open()

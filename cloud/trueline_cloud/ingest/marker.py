@@ -9,6 +9,7 @@ between is not. A message with a suspect's signature is that message: signatures
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import TYPE_CHECKING, Final
@@ -73,8 +74,9 @@ class Marker:
         for name in list(self._suspects)[:-_SUSPECTS_MAX]:
             del self._suspects[name]
         temporary = self._suspects_path.with_name(self._suspects_path.name + ".new")
-        temporary.write_text(json.dumps(self._suspects))
-        temporary.replace(self._suspects_path)
+        with contextlib.suppress(OSError):  # a full disk must not keep the service from starting
+            temporary.write_text(json.dumps(self._suspects))
+            temporary.replace(self._suspects_path)
 
 
 def _id(message: bytes) -> bytes:

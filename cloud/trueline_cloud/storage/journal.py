@@ -42,6 +42,9 @@ __all__ = ["Journal"]
 _CHECKPOINT_PAGES: Final = 2_000
 _CACHED_MAX: Final = 50_000
 _REASON_CHARS_MAX: Final = 300
+_TIME_MAX: Final = (1 << 63) - 1
+_ROWS_SANE: Final = 1 << 48
+"""No gap is counted larger: an authentic device that claims 2^63 missing rows must not overflow anybody's sum."""
 
 _INSERT_FRAME: Final = """
 INSERT INTO frames (incarnation_id, lane_id, epoch, number, stream_id, schema_id, time_first, time_last, rows, stored,
@@ -107,16 +110,13 @@ class Journal:
         self._committed = committed
         self._unsafe = ""
         self._wal_pages = 0
+        self._incarnation_id: int | None = None
         self._forget()
         try:
             self._db = open_writer(path)
             self._db.set_wal_hook(self._note_wal)
             self._journal = bytes(self._value("SELECT value FROM meta WHERE key = 'journal'"))
             self.incarnation: Final = os.urandom(8)
-            self._begin()
-            self._run("INSERT INTO incarnations (incarnation, opened_ns) VALUES (?,?)", (self.incarnation, now_ns()))
-            self._incarnation_id = self._db.last_insert_rowid()
-            self._run("COMMIT")
         except apsw.Error as error:
             raise SpoolUnsafe(f"journal {path}: {error}") from error
 
@@ -240,16 +240,21 @@ class Journal:
 
     def _write(self, group: Group[Readings]) -> None:
         now_ns = self._now_ns()
+        if self._incarnation_id is None:
+            self._run("INSERT INTO incarnations (incarnation, opened_ns) VALUES (?,?)", (self.incarnation, now_ns))
+            self._incarnation_id = self._db.last_insert_rowid()
         lanes = {key: self._compare(*key, base) for key, (base, _) in group.lanes.items()}
         totals = {key: _Totals() for key in group.lanes}
         for device, encoded in group.schemas:
             self._put_schema(device, encoded)
         self._put_frames(group.frames, lanes, totals, now_ns)
         for gap, rows in group.gaps:
-            lane_id = lanes[gap.device, gap.lane]
             self._run(
                 "INSERT INTO gaps VALUES (?,?,?,?,?,?,?,?)",
-                (lane_id, gap.epoch, gap.first, gap.last, rows, gap.reason, gap.time_first, gap.time_last),
+                (
+                    *(lanes[gap.device, gap.lane], gap.epoch, gap.first, gap.last, min(rows, _ROWS_SANE), gap.reason),
+                    *(gap.time_first, min(gap.time_last, _TIME_MAX)),
+                ),
             )
         for item in group.quarantine:
             key = item.device, item.lane
@@ -259,7 +264,7 @@ class Journal:
                 " VALUES (?,?,?,?,?,?,?)",
                 (lanes[key], item.epoch, item.number, item.rows, reason, now_ns, item.message),
             )
-            totals[key].quarantined += item.rows
+            totals[key].quarantined += min(item.rows, _ROWS_SANE)
             totals[key].records_quarantined += 1
         if group.quarantine:
             self._cap_quarantine()
@@ -474,6 +479,7 @@ class Journal:
 
     def _forget(self) -> None:
         """What is cached may have been rolled back."""
+        self._incarnation_id = None
         self._devices: dict[str, int] = {}
         self._streams: dict[int, _Stream] = {}
         self._schemas: dict[tuple[str, bytes], tuple[int, _Stream]] = {}
@@ -482,7 +488,9 @@ class Journal:
 
     def _remember(self, device: str, lane: Lane, state: LaneState) -> None:
         if len(self._states) > _CACHED_MAX or len(self._schemas) > _CACHED_MAX or len(self._encoded) > _CACHED_MAX:
+            incarnation_id = self._incarnation_id
             self._forget()
+            self._incarnation_id = incarnation_id
         self._states[device, lane] = state
 
 

@@ -37,11 +37,13 @@ __all__ = ["FrameRow", "JournalReader"]
 
 _LANES: Final = """
 SELECT l.id, device, lane, heard_ns, lost, alarms, frames, bytes, cells, rows_stored, rows_thinned, rows_quarantined,
-       (SELECT json_group_object(reason, n) FROM (SELECT reason, sum(rows) AS n FROM gaps WHERE lane_id = l.id
-                                                  GROUP BY reason HAVING n > 0)),
+       (SELECT json_group_object(reason, n)
+        FROM (SELECT reason, CAST(total(rows) AS INTEGER) AS n FROM gaps WHERE lane_id = l.id
+              GROUP BY reason HAVING n > 0)),
        (SELECT json_array(count(*), max(CASE WHEN NOT orphaned THEN max(rows, rows_head) END),
-                          sum(CASE WHEN orphaned THEN 0 ELSE max(0, rows_head - rows) END),
-                          sum(CASE WHEN orphaned THEN max(0, rows_head - rows) ELSE 0 END), total(orphaned),
+                          CAST(total(CASE WHEN orphaned THEN 0 ELSE max(0, rows_head - rows) END) AS INTEGER),
+                          CAST(total(CASE WHEN orphaned THEN max(0, rows_head - rows) ELSE 0 END) AS INTEGER),
+                          max(orphaned),
                           max(rows_head))
         FROM epochs WHERE lane_id = l.id)
 FROM lanes l JOIN devices d ON d.id = l.device_id"""
