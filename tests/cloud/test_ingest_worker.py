@@ -117,6 +117,22 @@ def test_nonsense_is_kept_aside(site: Site, machine: Machine) -> None:
     assert (lane.rows_stored, lane.rows_quarantined, lane.rows_head) == (10, 40, 50)
 
 
+def test_absurd_counts(site: Site, machine: Machine) -> None:
+    """An authentic frame whose counts overflow every integer is kept aside, and ends nothing."""
+    huge = (1 << 63) - 1
+    site.take(machine, *machine.opening(), machine.frame())
+    site.take(machine, machine.frame(rows=huge), machine.frame(rows_before=huge, rows=huge))
+    site.ingest.commit()
+    other = Machine("other", seed=8)
+    enroll(site.folder / "devices", "other", other.key.public_text)
+    site.now_s += 1.1
+    site.ingest.run_due()
+    site.take(other, *other.opening(), other.frame())
+    site.ingest.commit()
+    assert site.lane(other).rows_stored == 10
+    assert site.lane(machine).rows_stored >= 10
+
+
 def test_honest_frames_pass(site: Site, machine: Machine) -> None:
     """Unknown u, NaN, infinities, every flag and a clock far ahead are stored as they are; the clock is counted."""
     value = np.array([[np.nan, np.inf], [-np.inf, 1e300], [-0.0, 5e-324]])

@@ -42,7 +42,7 @@ __all__ = ["Journal"]
 _CHECKPOINT_PAGES: Final = 2_000
 _CACHED_MAX: Final = 50_000
 _REASON_CHARS_MAX: Final = 300
-_TIME_MAX: Final = (1 << 63) - 1
+_INTEGER_MAX: Final = (1 << 63) - 1
 _ROWS_SANE: Final = 1 << 48
 """No gap is counted larger: an authentic device that claims 2^63 missing rows must not overflow anybody's sum."""
 
@@ -253,7 +253,7 @@ class Journal:
                 "INSERT INTO gaps VALUES (?,?,?,?,?,?,?,?)",
                 (
                     *(lanes[gap.device, gap.lane], gap.epoch, gap.first, gap.last, min(rows, _ROWS_SANE), gap.reason),
-                    *(gap.time_first, min(gap.time_last, _TIME_MAX)),
+                    *(gap.time_first, min(gap.time_last, _INTEGER_MAX)),
                 ),
             )
         for item in group.quarantine:
@@ -303,7 +303,7 @@ class Journal:
             total.bytes += len(message)
             total.cells += readings.value.size
             total.stored += record.stored
-            total.thinned += record.rows - record.stored
+            total.thinned += min(record.rows - record.stored, _ROWS_SANE)
         if rows:
             self._db.executemany(_INSERT_FRAME, rows)
             for part in _parts(batches):
@@ -361,7 +361,7 @@ class Journal:
                 _PUT_EPOCH,
                 (
                     *(lane_id, epoch.epoch, position, epoch.last, epoch.end, epoch.parent, epoch.orphaned),
-                    *(epoch.rows_start, epoch.rows, epoch.head, epoch.rows_head),
+                    *(epoch.rows_start, min(epoch.rows, _INTEGER_MAX), epoch.head, min(epoch.rows_head, _INTEGER_MAX)),
                 ),
             )
 
