@@ -14,6 +14,7 @@ import re
 import sys
 import time
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -133,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="`trueline-cloud COMMAND --help` tells more, with examples.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"trueline {metadata.version('trueline')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     serve = add("serve", _serve, "take frames, commit, acknowledge; serve pages and API", _CONFIG_EXAMPLE)
