@@ -83,9 +83,9 @@ class World:
     ) -> None:
         self.scenario, self.devices, self.seed = scenario, devices, seed
         self.grid = Grid(start_ns, interval_s or scenario.interval_s, steps)
-        self._block_steps = block_steps or max(_CELLS // devices // 2, 1) * 2
         if min(devices, steps, redundancy) < 1 or self.grid.interval_s <= 0.0:
             raise ValueError("devices, steps, redundancy and interval have to be at least one, and above zero")
+        self._block_steps = block_steps or max(_CELLS // devices // 2, 1) * 2
         if self._block_steps % 2 or self._block_steps < 1:
             raise ValueError(
                 f"a block of {self._block_steps} steps cuts neighbours that may change places: even, please"

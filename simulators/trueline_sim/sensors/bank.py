@@ -189,7 +189,7 @@ class SensorBank:
         middle, half = (low + high) / 2, (high - low) / 2
         bent = bow((reading - middle) / half) * drawn.nonlinearity if model.nonlinearity > 0.0 else None
         if model.gain_error_max > 0.0:
-            np.subtract(reading, middle, out=scratch)
+            np.subtract(reading, model.pivot, out=scratch)
             scratch *= drawn.gain_error
             reading += scratch
         if bent is not None:

@@ -106,22 +106,43 @@ def _humidities() -> tuple[SensorModel, ...]:
 def _accelerations() -> tuple[SensorModel, ...]:
     return (
         _acceleration(
-            part="MPU-6050", source=_MPU, range_low=-8 * _G, range_high=8 * _G, resolution=_G / 4096,
-            bias_max=0.08 * _G, gain_error_max=0.03, nonlinearity=0.005 * 8 * _G, noise_density=400e-6 * _G,
+            part="MPU-6050", source=_MPU, range_low=-8 * _G, range_high=8 * _G, span_low=-2 * _G, span_high=2 * _G,
+            resolution=_G / 4096,
+            bias_max=0.08 * _G, gain_error_max=0.03, nonlinearity=0.005 * 2 * _G, noise_density=400e-6 * _G,
             bandwidth_hz=260.0, flicker=1e-3 * _G, temperature_coefficient=1e-3 * _G, drift_walk=2e-3 * _G,
             ageing=5e-3 * _G, interval_min_s=1e-3, energy_J=1.2e-6, price_eur=3.0,
         ),
         _acceleration(
-            part="ADXL345", source=_ADXL345, range_low=-16 * _G, range_high=16 * _G, resolution=0.0039 * _G,
-            bias_max=0.15 * _G, gain_error_max=0.1, nonlinearity=0.005 * 16 * _G, noise_density=290e-6 * _G,
+            part="ADXL345", source=_ADXL345, range_low=-16 * _G, range_high=16 * _G, span_low=-2 * _G,
+            span_high=2 * _G, resolution=0.0039 * _G,
+            bias_max=0.15 * _G, gain_error_max=0.1, nonlinearity=0.005 * 2 * _G, noise_density=290e-6 * _G,
             bandwidth_hz=1600.0, flicker=1e-3 * _G, temperature_coefficient=0.8e-3 * _G, hysteresis=0.0,
             drift_walk=2e-3 * _G, ageing=5e-3 * _G, interval_min_s=1 / 3200, energy_J=1.1e-7, price_eur=4.0,
         ),
         _acceleration(
-            part="PCB-352C33", source=_IEPE, range_low=-50 * _G, range_high=50 * _G, resolution=0.0015 * _G,
-            bias_max=0.002 * _G, gain_error_max=0.1, nonlinearity=0.005 * 50 * _G, noise_density=1.5e-6 * _G,
+            part="PCB-352C33", source=_IEPE, range_low=-50 * _G, range_high=50 * _G, span_low=-5 * _G,
+            span_high=5 * _G, resolution=0.0015 * _G,
+            bias_max=0.002 * _G, gain_error_max=0.1, nonlinearity=0.005 * 5 * _G, noise_density=1.5e-6 * _G,
             bandwidth_hz=10_000.0, flicker=2e-4 * _G, temperature_coefficient=2e-5 * _G, drift_walk=1e-4 * _G,
             interval_min_s=2e-5, energy_J=2e-6, price_eur=350.0,
+        ),
+    )
+
+
+def _vibrations() -> tuple[SensorModel, ...]:
+    return (
+        SensorModel(
+            part="ADXL345-rms", quantity="vibration", unit="m/s2",
+            source="RMS over 1 s of an ADXL345 less its mean: gain as the part's, noise floor 12 mg; est.",
+            range_low=0, range_high=16 * _G, span_low=0, span_high=1 * _G, resolution=0.001 * _G, bias_max=0.006 * _G,
+            gain_error_max=0.1, nonlinearity=0.002 * _G, temperature_coefficient=1e-4 * _G, noise_density=0.0007 * _G,
+            flicker=0.0005 * _G, drift_walk=0.0005 * _G, interval_min_s=1.0, energy_J=5e-4, price_eur=4.0,
+        ),
+        SensorModel(
+            part="reluctance-pickup", quantity="speed", unit="Hz",
+            source="toothed wheel of 60, quartz counter gated 0.1 s with interpolation; no datasheet, est.",
+            range_low=0, range_high=500, span_low=5, span_high=65, resolution=0.001, bias_max=0.002,
+            gain_error_max=5e-5, noise_density=0.003, flicker=0.001, interval_min_s=0.1, energy_J=1e-3, price_eur=40.0,
         ),
     )
 
@@ -131,8 +152,9 @@ def _rates() -> tuple[SensorModel, ...]:
     return (
         SensorModel(
             part="MPU-6050", quantity="rate", unit="rad/s", source=_MPU, range_low=-500 * degree,
-            range_high=500 * degree, resolution=degree / 65.5, bias_max=20 * degree, gain_error_max=0.03,
-            nonlinearity=0.002 * 500 * degree, noise_density=0.005 * degree, bandwidth_hz=100.0, flicker=0.02 * degree,
+            range_high=500 * degree, span_low=-120 * degree, span_high=120 * degree, resolution=degree / 65.5,
+            bias_max=20 * degree, gain_error_max=0.03,
+            nonlinearity=0.002 * 120 * degree, noise_density=0.005 * degree, bandwidth_hz=100.0, flicker=0.02 * degree,
             temperature_coefficient=0.16 * degree, drift_walk=0.5 * degree, interval_min_s=1 / 8000, energy_J=1.5e-6,
             price_eur=3.0,
         ),
@@ -197,7 +219,8 @@ def _liquids() -> tuple[SensorModel, ...]:
         SensorModel(
             part="WIKA-A-10", quantity="pressure", unit="bar",
             source="WIKA, data sheet PE 81.60 (1 % of span, hysteresis 0.16 %, stability 0.1 %/a, 10 bar); noise est.",
-            range_low=0, range_high=10, resolution=0.001, bias_max=0.05, gain_error_max=0.005, nonlinearity=0.05,
+            range_low=0, range_high=10, span_low=0, span_high=4, resolution=0.001, bias_max=0.05,
+            gain_error_max=0.005, nonlinearity=0.05,
             hysteresis=0.008, temperature_coefficient=0.001, noise_density=0.002, flicker=0.001, response_s=0.004,
             drift_walk=0.0005, ageing=0.01, interval_min_s=0.01, energy_J=1e-3, price_eur=130.0,
         ),
@@ -266,6 +289,31 @@ def _others() -> tuple[SensorModel, ...]:
             response_s=1e-5, drift_walk=0.01, ageing=0.05, interval_min_s=1e-4, energy_J=5e-6, price_eur=4.0,
         ),
         SensorModel(
+            part="SCT-013-050", quantity="current", unit="A",
+            source="YHDC, SCT-013-050 (50 A, 1 V, nonlinearity 1 %, T 100 ppm/K); phase, 12-bit converter, noise est.",
+            range_low=0, range_high=60, span_low=0, span_high=50, resolution=0.02, bias_max=0.1, gain_error_max=0.02,
+            nonlinearity=0.5, hysteresis=0.05, temperature_coefficient=0.005, noise_density=0.05, flicker=0.02,
+            response_s=0.1, drift_walk=0.005, ageing=0.1, interval_min_s=0.02, energy_J=1e-4, price_eur=8.0,
+        ),
+        SensorModel(
+            part="torque-load", quantity="load", unit="1",
+            source="load from the drive's torque estimate, 5 % of rating, read as 0.1 %; no datasheet, est.",
+            range_low=0, range_high=2, span_low=0, span_high=1.2, resolution=0.001, bias_max=0.02, gain_error_max=0.05,
+            nonlinearity=0.01, temperature_coefficient=0.0003, noise_density=0.005, flicker=0.003, response_s=0.2,
+            drift_walk=0.001, ageing=0.01, interval_min_s=0.01,
+        ),
+        SensorModel(
+            part="reed-switch", quantity="state", unit="1", source="a contact: open or closed, polled, debounced",
+            range_low=0, range_high=1, resolution=1.0, interval_min_s=0.01, energy_J=1e-6, price_eur=1.0,
+        ),
+        SensorModel(
+            part="ultrasonic-level", quantity="level", unit="%",
+            source="JSN-SR04T (1 cm or so, blind below 20 cm) over a tank of 2 m; temperature of sound 0.17 %/K; est.",
+            range_low=0, range_high=100, resolution=0.1, bias_max=0.75, gain_error_max=0.005, noise_density=0.2,
+            flicker=0.1, temperature_coefficient=0.05, response_s=0.5, drift_walk=0.05, ageing=0.5, interval_min_s=0.1,
+            energy_J=2e-3, price_eur=10.0,
+        ),
+        SensorModel(
             part="ZMPT101B", quantity="voltage", unit="V",
             source="Qingxian, ZMPT101B (0.2 % linearity); divider 1 %, 12 bits, noise est.", range_low=0,
             range_high=500, resolution=0.1, bias_max=1.0, gain_error_max=0.01, nonlinearity=0.5, noise_density=0.3,
@@ -299,6 +347,7 @@ PARTS: Final = (
     *_temperatures(),
     *_humidities(),
     *_accelerations(),
+    *_vibrations(),
     *_rates(),
     *_gases(),
     *_liquids(),

@@ -5,11 +5,11 @@ a sensor's intervals deserve is known before it is measured. Refuses to know any
 
 The reading of an individual, of truth x in unit [x], at time t after calibration, ambient T and relative humidity H:
 
-    y = Q(clip(P(L(x)) + b + g (x' - mid) + n s(z) + c (T - 25 degC) + h (H - 50 %) + w + walk(t) + a t + 1/f + white))
+    y = Q(clip(P(L(x)) + b + g (x' - x0) + n s(z) + c (T - 25 degC) + h (H - 50 %) + w + walk(t) + a t + 1/f + white))
 
     L  first-order lag of `response_s`           P  play (backlash) of half-width `hysteresis`
-    b  bias, g gain error about the middle `mid` of the span, n bow, c, h, w self-heating, a ageing: drawn once for each
-       individual, rectangular between minus and plus the figure (w: between 0 and the figure)
+    b  bias, g gain error about x0 (`pivot`: zero, or the end of the span nearest to it), n bow, c, h, w self-heating,
+       a ageing: drawn once for each individual, rectangular between minus and plus the figure (w: 0 and the figure)
     s  (z - z^3) 3 sqrt(3) / 2, z from -1 to 1 over the span: zero in the middle and at both ends, one at its extremes
     Q  rounding to `resolution`
 
@@ -72,7 +72,7 @@ class SensorModel:
         bandwidth_hz: noise bandwidth of one reading: its standard deviation is noise_density sqrt(bandwidth_hz).
         flicker: standard deviation of the 1/f noise over the simulated octaves, [x].
         bias_max: offset, half-width of a rectangle, [x].
-        gain_error_max: relative error of the distance from the middle of the span, half-width.
+        gain_error_max: relative error of the distance from `pivot`, half-width.
         nonlinearity: bow, half-width of its extreme, [x].
         temperature_coefficient: half-width, [x]/K.
         ambient_swing_K: half-width of the ambient temperatures (around 25 degC) that the uncertainty allows for.
@@ -127,6 +127,12 @@ class SensorModel:
         return max(self.span_low, self.range_low), min(self.span_high, self.range_high)
 
     @property
+    def pivot(self) -> float:
+        """Where an error of gain makes none: zero, or the end of the span nearest to it, [x]."""
+        low, high = self.span
+        return min(max(0.0, low), high)
+
+    @property
     def noise(self) -> float:
         """Standard deviation of the white noise of one reading, [x]."""
         return self.noise_density * math.sqrt(self.bandwidth_hz)
@@ -142,14 +148,14 @@ class SensorModel:
             interval_s: between readings.
             run_s: time the readings span since calibration: drift and ageing count with their mean square over it.
         """
-        low, high = self.span
-        half = (high - low) / 2
+        low, high = (end - self.pivot for end in self.span)
+        # Of x - x0, for a truth anywhere in the span.
+        distance = math.sqrt((high**3 - low**3) / (3 * (high - low)))
         third = 1 / math.sqrt(3)
         days, years = run_s / DAY_S, run_s / YEAR_S
         lines = (
             Contribution("bias_max", self.bias_max * third, constant=True, normal=False),
-            # A truth anywhere in the span: g (x - mid) is a product of two rectangular ones.
-            Contribution("gain_error_max", self.gain_error_max * half / 3, constant=True, normal=False),
+            Contribution("gain_error_max", self.gain_error_max * distance * third, constant=True, normal=False),
             Contribution("nonlinearity", self.nonlinearity * third * _BOW_RMS, constant=True, normal=False),
             Contribution(
                 "temperature_coefficient",
