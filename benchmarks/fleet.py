@@ -22,8 +22,9 @@ from trueline_sim.processes import Site, find_mosquitto
 
 # What is not mosquitto's default, and why: it queues 1,000 messages for a busy consumer and throws the rest away. They
 # would come again, but a benchmark of resending is another one.
-RATE_SLACK = 1.05
 BROKER_SETTINGS = ("max_queued_messages 100000", "max_inflight_messages 1000")
+
+RATE_SLACK = 1.05  # so much longer than asked a fleet may measure, and still have kept its beat
 
 
 def count_frames(journal: Path) -> tuple[int, int, int]:
