@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -127,3 +128,22 @@ def test_a_key_file_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ConfigError, match=r"device\.key"):
         SigningKey.load_or_create(tmp_path / "file" / "device.key")
+
+
+def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    """A secret that is no secret is named, with the mend."""
+    path = tmp_path / "device.key"
+    first = SigningKey.load_or_create(path)
+    assert SigningKey.load_or_create(path).public == first.public
+    path.chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        SigningKey.load_or_create(path)
+
+
+def test_two_processes_that_make_one_key_end_with_the_same(tmp_path: Path) -> None:
+    """The one that was first wins; nobody goes on with a key that is not on disk."""
+    path = tmp_path / "device.key"
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: SigningKey.load_or_create(path).public, range(8)))
+    assert set(made) == {SigningKey.load_or_create(path).public}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["device.key"]

@@ -10,11 +10,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from nacl import signing
+from nacl.exceptions import BadSignatureError
 
 from trueline_wire.errors import ConfigError, NotAuthentic
 
@@ -80,8 +82,8 @@ class SigningKey:
     """
 
     def __init__(self, seed: bytes) -> None:
-        self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        self.public: Final = self._key.public_key().public_bytes_raw()
+        self._key = signing.SigningKey(seed)
+        self.public: Final = bytes(self._key.verify_key)
         self._key_id = _id_of(self.public)
 
     @property
@@ -96,7 +98,7 @@ class SigningKey:
 
     def sign(self, message: bytes) -> bytes:
         """The Ed25519 signature (RFC 8032) of the message."""
-        return self._key.sign(message)
+        return self._key.sign(message).signature
 
     @classmethod
     def load_or_create(cls, path: Path) -> SigningKey:
@@ -109,6 +111,8 @@ class SigningKey:
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _write_secret(path, base64.b64encode(os.urandom(_KEY_SIZE)) + b"\n")
+            if path.stat().st_mode & 0o077:
+                raise ConfigError(f"key file {path} can be read by others: chmod 600 {path}")
             seed = base64.b64decode(path.read_bytes().strip(), validate=True)
             return cls(seed)
         except OSError as error:
@@ -120,14 +124,17 @@ class SigningKey:
 
 
 def _write_secret(path: Path, text: bytes) -> None:
-    temporary = path.with_name(path.name + ".new")
+    """Write and sync a file of mode 0600; where another process was first, its file stays."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         os.write(descriptor, text)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    temporary.rename(path)
+    with suppress(FileExistsError):
+        os.link(temporary, path)
+    temporary.unlink()
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -139,11 +146,11 @@ def _write_secret(path: Path, text: bytes) -> None:
 class KeyRing:
     """The public keys trusted for each name (a device id, or "cloud")."""
 
-    _keys: dict[tuple[str, bytes], Ed25519PublicKey] = field(default_factory=dict)
+    _keys: dict[tuple[str, bytes], signing.VerifyKey] = field(default_factory=dict)
 
     def trust(self, name: str, public: bytes) -> None:
         """Trust one more key for a name."""
-        self._keys[name, _id_of(public)] = Ed25519PublicKey.from_public_bytes(public)
+        self._keys[name, _id_of(public)] = signing.VerifyKey(public)
 
     def revoke(self, name: str) -> None:
         """Trust no key of this name any more."""
@@ -165,6 +172,6 @@ class KeyRing:
         if key is None:
             raise NotAuthentic(f"no key {key_id.hex()} is enrolled for {name[:64]!r}")
         try:
-            key.verify(signature, message)
-        except InvalidSignature:
+            key.verify(message, signature)
+        except (BadSignatureError, ValueError):  # ValueError: a signature of another length
             raise NotAuthentic(f"the signature is not that of {name[:64]!r}, key {key_id.hex()}") from None
