@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from trueline_sim.children import free_port
+from trueline_sim.children import free_port, wait_until
 from trueline_sim.demo_fleet import PUMP_HZ, ROOM_HZ, STREAMS, device_names, device_streams, without_rows
 from trueline_sim.processes import Agent, BrokerKind, Child, Site
 from trueline_sim.verdict import Verdict, count_export, judge
@@ -35,6 +35,7 @@ _START_AT_ONCE: Final = 2
 _FRAME: Final = {"rows_max": 600, "interval_s": 2.0}
 _OUTAGE_EVERY_S: Final = 40.0
 _OUTAGE_FOR_S: Final = 8.0
+_BEGIN_S: Final = 60.0
 _DRAIN_S: Final = 90.0
 _STOP_S: Final = 30.0
 
@@ -116,11 +117,12 @@ class Demo:
             site.start()
             watch = self._add_agents(site)
             self._introduce(site)
-            self._start_s = time.monotonic()
             for agent in site.agents.values():
                 agent.start(*(["--until-drained"] if self._settings.seconds is not None else []))
             self._plan(site)
             try:
+                wait_until(lambda: self._has_begun(site, watch), "the first readings", _BEGIN_S)
+                self._start_s = time.monotonic()
                 self._look_on(site, watch)
             except KeyboardInterrupt:
                 self._say("stopping: agents first, so that what is sampled is spooled ...")
@@ -238,6 +240,10 @@ class Demo:
                 return
             tick_s = max(tick_s + 1.0, time.monotonic())
             time.sleep(max(tick_s - time.monotonic(), 0.0))
+
+    def _has_begun(self, site: Site, watch: Watch) -> bool:
+        self._check_alive(site)
+        return watch.snapshot().sampled > 0 or not any(agent.alive for agent in site.agents.values())
 
     def _check_alive(self, site: Site) -> None:
         for child in [site.cloud, *site.agents.values()]:

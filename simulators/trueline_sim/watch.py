@@ -59,12 +59,12 @@ class Watch:
 
     def snapshot(self) -> Snapshot:
         """Ask everybody; who does not answer is remembered as last heard."""
-        for device, port in self.agent_ports.items():
-            if text := _get(port, "/metrics"):
-                self._agents[device] = _metric_sums(text.decode())
         answer = _get(self.cloud_port, "/api/v1/ledger")
         if answer:
             self._lanes = json.loads(answer)["lanes"]
+        for device, port in self.agent_ports.items():
+            if text := _get(port, "/metrics"):
+                self._agents[device] = _metric_sums(text.decode())
 
         def agents(name: str) -> int:
             return round(sum(metrics.get(name, 0.0) for metrics in self._agents.values()))
@@ -72,10 +72,13 @@ class Watch:
         def lanes(name: str) -> int:
             return sum(int(lane[name]) for lane in self._lanes)
 
+        # What is stored was spooled, what is spooled was sampled: also by an agent that ended before it could say so.
+        stored = lanes("rows_stored")
+        spooled = max(agents("trueline_rows_spooled_total"), stored)
         return Snapshot(
-            sampled=agents("trueline_rows_sampled_total"),
-            spooled=agents("trueline_rows_spooled_total"),
-            stored=lanes("rows_stored"),
+            sampled=max(agents("trueline_rows_sampled_total"), spooled),
+            spooled=spooled,
+            stored=stored,
             missing=lanes("rows_missing"),
             values=lanes("values"),
             bytes=lanes("bytes"),
