@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from trueline_sim.truth import greenhouse, machine, water_loop
+from trueline_sim.truth import air_quality, cold_chain, greenhouse, machine, motion, water_loop
 
 if TYPE_CHECKING:
     from trueline_sim.truth.scenario import Scenario
@@ -19,6 +19,9 @@ _ALL: Final[tuple[Scenario, ...]] = (
     greenhouse.SCENARIO,
     machine.SCENARIO,
     water_loop.SCENARIO,
+    cold_chain.SCENARIO,
+    air_quality.SCENARIO,
+    motion.SCENARIO,
 )
 
 SCENARIOS: Final[dict[str, Scenario]] = {scenario.name: scenario for scenario in _ALL}

@@ -1,0 +1,189 @@
+"""Air over a street: what traffic gives, what the mixed layer makes of it, and what the sun does with it.
+
+Emissions follow the hours of people and are diluted in a layer that the sun lifts by day and that lies flat by night:
+the same traffic is felt twice as much at dawn. NO, NO2 and ozone stand in the equilibrium of Leighton: with total NOx,
+total oxidant and sunlight given, it is a quadratic, solved in closed form. So ozone dips where NO2 peaks, and their sum
+is smooth; sensors that mix the gases up find here what there is to mix up.
+
+Sources: Seinfeld and Pandis, "Atmospheric Chemistry and Physics", 3rd ed. 2016 (photostationary state, eq. 6.6; mixed
+layer, ch. 16); Leighton, "Photochemistry of Air Pollution", 1961; Clapp and Jenkin, "Analysis of the relationship
+between ambient levels of O3, NO2 and NO", Atmos. Environ. 35, 2001 (oxidant is regional plus local).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from trueline_sim.truth import weather
+from trueline_sim.truth.blocks import Blocks, Episodes
+from trueline_sim.truth.draws import Wander, draw_parameters, relax
+from trueline_sim.truth.scenario import Measurand
+from trueline_sim.truth.weather import Sky, Weather, saturation_kpa
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from trueline_sim.truth.scenario import Process, ProcessAnomaly, Scenario
+
+    Array = NDArray[np.float64]
+
+__all__ = ["SCENARIO", "AirQuality", "photostationary"]
+
+RANGES: Mapping[str, tuple[float, float]] = {
+    **weather.RANGES,
+    "nox_ppb": (4.0, 60.0),  # mean at the place: village to busy street
+    "co_per_nox": (4.0, 14.0),
+    "co_background_ppb": (90.0, 180.0),
+    "oxidant_ppb": (25.0, 45.0),  # Clapp and Jenkin: regional, 30 to 40
+    "oxidant_per_nox": (0.05, 0.2),  # primary NO2, Clapp and Jenkin: 0.1
+    "photochemical_ppb": (5.0, 45.0),  # of ozone, on a day of full sun
+    "night_loss_share": (0.2, 0.7),  # deposited under the inversion
+    "pm_regional_ug_m3": (3.0, 15.0),
+    "pm_per_nox_ug_m3_ppb": (0.05, 0.3),
+    "rush_share": (0.3, 0.8),
+    "night_share": (0.1, 0.35),
+    "layer_night_m": (80.0, 300.0),
+    "layer_lift_m_m2_w": (2.0, 5.0),  # 800 to 2000 m on a summer afternoon
+    "plume_spread": (0.15, 0.6),
+    "weekend_share": (0.5, 0.9),
+}
+ANOMALY_RANGES = {
+    "traffic_jam": (1.0, 6.0),  # times the usual emissions, on top
+    "smoke": (15.0, 250.0),  # ug/m3 of PM2.5; carbon monoxide comes with it
+}
+STEP_S = 60.0
+DAY_S = 86_400.0
+NS_PER_S = 1_000_000_000
+LEIGHTON_PPB_M2_W = 18.0 / 900.0
+"""J/k = [NO][O3]/[NO2]: about 18 ppb at 900 W/m2 (J 0.008 /s, k 4.4e-4 /ppb/s; Seinfeld and Pandis sect. 6.2)."""
+CO_PPB_PER_SMOKE = 6.0
+LAYER_TYPICAL_M = 500.0
+RUSH_H = (8.0, 17.8)
+RUSH_WIDTH_H = (1.1, 1.7)
+SATURDAY_FROM_THURSDAY = 2
+"""1970 began on a Thursday."""
+
+
+class Emission(NamedTuple):
+    """The shape of traffic, mean about 1, (n, devices), and what lies before it."""
+
+    traffic: Array
+    layer_m: Array
+
+
+def photostationary(nox: Array, oxidant: Array, ratio: Array) -> tuple[Array, Array]:
+    """NO2 and O3 where NO * O3 = ratio * NO2 (Seinfeld and Pandis eq. 6.6), NOx = NO + NO2, oxidant = O3 + NO2.
+
+    Args:
+        nox: total, ppb.
+        oxidant: total, ppb.
+        ratio: J/k, ppb; 0 in the dark.
+    """
+    half = 0.5 * (nox + oxidant + ratio)
+    no2 = half - np.sqrt(np.maximum(half**2 - nox * oxidant, 0.0))
+    return no2, np.maximum(oxidant - no2, 0.0)
+
+
+class _Running(Blocks):
+    """A street at every device."""
+
+    def __init__(
+        self, *, devices: int, seed: int, start_ns: int, interval_s: float, anomalies: Sequence[ProcessAnomaly]
+    ) -> None:
+        episodes = Episodes(anomalies, tuple(ANOMALY_RANGES), devices)
+        super().__init__(devices=devices, start_ns=start_ns, interval_s=interval_s, step_s=STEP_S, episodes=episodes)
+        self.p = p = draw_parameters(RANGES, devices=devices, seed=seed, scenario="air_quality")
+        step_s = self.grid.step_s
+
+        def wander(what: str, memory_s: float, smooth_s: float = 0.0) -> Wander:
+            return Wander(
+                seed, "air_quality", what, devices=devices, step_s=step_s, memory_s=memory_s, smooth_s=smooth_s
+            )
+
+        self._weather = Weather(p, seed=seed, scenario="air_quality", start_ns=start_ns, step_s=step_s)
+        self._plumes = wander("plumes", 240.0)
+        self._airs = wander("airs", 5400.0, 300.0)
+        self._region = wander("region", 1.5 * DAY_S, 3600.0)
+        self._lifted = np.full(devices, 150.0)
+        self._mixed = p["nox_ppb"].copy()
+        self._cooked = np.full(devices, 150.0)
+        self._share = {"lift": -np.expm1(-step_s / 5400.0), "mix": -np.expm1(-step_s / 2400.0)}
+        self._share["cook"] = -np.expm1(-step_s / (3 * 3600.0))
+
+    def nodes(self, seconds: Array, acting_ns: NDArray[np.int64]) -> Array:
+        p = self.p
+        sky = self._weather.advance(seconds)
+        emission = self._emission(sky, seconds, acting_ns)
+        region = self._region.advance(len(seconds))
+        airs = self._airs.advance(len(seconds))
+        diluted = LAYER_TYPICAL_M / emission.layer_m * (p["wind_mean_m_s"] / (0.3 + sky.wind_m_s)) ** 0.5
+        standing = p["nox_ppb"] * emission.traffic * diluted * np.exp(0.35 * airs)
+        mixed = relax(standing, self._mixed, self._share["mix"])
+        spread = p["plume_spread"]
+        nox = mixed * np.exp(spread * self._plumes.advance(len(seconds)) - 0.5 * spread**2)
+        cooked = relax(sky.radiation_w_m2, self._cooked, self._share["cook"])
+        lying = 1.0 - p["night_loss_share"] * np.exp((p["layer_night_m"] - emission.layer_m) / LAYER_TYPICAL_M)
+        warm = np.clip((sky.temperature_degc + 5.0) / 30.0, 0.1, 1.5)
+        oxidant = p["oxidant_ppb"] * np.exp(0.15 * region) * lying + p["photochemical_ppb"] * cooked / 500.0 * warm
+        oxidant = oxidant + p["oxidant_per_nox"] * nox
+        no2, o3 = photostationary(nox, oxidant, LEIGHTON_PPB_M2_W * sky.radiation_w_m2)
+        smoke = self.episodes.level("smoke", acting_ns, ANOMALY_RANGES["smoke"])
+        haze = p["pm_regional_ug_m3"] * np.exp(0.5 * region + 0.1 * airs) * (LAYER_TYPICAL_M / emission.layer_m) ** 0.15
+        pm = haze + p["pm_per_nox_ug_m3_ppb"] * nox + smoke
+        co = p["co_background_ppb"] * np.exp(0.1 * region) + p["co_per_nox"] * nox + CO_PPB_PER_SMOKE * smoke
+        humidity = 100.0 * np.minimum(sky.vapour_kpa / saturation_kpa(sky.temperature_degc), 1.0)
+        return np.stack((no2, o3, co, pm, sky.temperature_degc, humidity))
+
+    def _emission(self, sky: Sky, seconds: Array, acting_ns: NDArray[np.int64]) -> Emission:
+        p = self.p
+        peaks = sum(
+            np.exp(-0.5 * ((sky.local_h - hour) / width) ** 2) for hour, width in zip(RUSH_H, RUSH_WIDTH_H, strict=True)
+        )
+        awake = 0.5 - 0.5 * np.cos(2 * np.pi * (sky.local_h - 2.5) / 24.0)
+        day = (self.start_ns / NS_PER_S + seconds[:, np.newaxis] + p["longitude_deg"] * 240.0) // DAY_S
+        rest = np.where((day - SATURDAY_FROM_THURSDAY) % 7 < 2, p["weekend_share"], 1.0)  # noqa: PLR2004 - two days
+        traffic = p["night_share"] + (1.4 - p["night_share"]) * (
+            (1 - p["rush_share"]) * awake + p["rush_share"] * peaks
+        )
+        jam = 1.0 + self.episodes.level("traffic_jam", acting_ns, ANOMALY_RANGES["traffic_jam"])
+        lifted = relax(sky.radiation_w_m2, self._lifted, self._share["lift"])
+        return Emission(traffic * rest * jam, p["layer_night_m"] + p["layer_lift_m_m2_w"] * lifted)
+
+
+@dataclass(frozen=True)
+class AirQuality:
+    """See the module."""
+
+    name: str = "air_quality"
+    sentence: str = (
+        "Air over a street: traffic under a breathing mixed layer, NO2 and ozone in the sun's equilibrium, dust, CO."
+    )
+    measurands: tuple[Measurand, ...] = (
+        Measurand("no2", "[ppb]"),
+        Measurand("o3", "[ppb]"),
+        Measurand("co", "[ppb]"),
+        Measurand("pm2_5", "ug/m3"),
+        Measurand("temperature", "Cel"),
+        Measurand("humidity", "%"),
+    )
+    interval_s: float = 60.0
+    anomalies: tuple[str, ...] = tuple(ANOMALY_RANGES)
+
+    @property
+    def ranges(self) -> Mapping[str, tuple[float, float]]:
+        """Bounds of all that is drawn."""
+        return {**RANGES, **{f"anomaly_{kind}": bounds for kind, bounds in ANOMALY_RANGES.items()}}
+
+    def start(
+        self, *, devices: int, seed: int, start_ns: int, interval_s: float, anomalies: Sequence[ProcessAnomaly] = ()
+    ) -> Process:
+        """Streets of so many kinds."""
+        return _Running(devices=devices, seed=seed, start_ns=start_ns, interval_s=interval_s, anomalies=anomalies)
+
+
+SCENARIO: Final[Scenario] = AirQuality()
