@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from trueline_edge.spool.files import Reserve
 
-__all__ = ["WAL_PAGES_MAX", "Opened", "Salvage", "open_database", "suspect"]
+__all__ = ["WAL_PAGES_MAX", "Opened", "Salvage", "open_database", "says_damage", "suspect"]
 
 WAL_PAGES_MAX: Final = 256
 """Pages in the write-ahead log before it is moved into the database."""
@@ -78,13 +78,23 @@ def open_database(path: Path, reserve: Reserve, vfs: str | None = None) -> Opene
         if not reason:
             try:
                 return _open_whole(path, vfs)
-            except (_DamagedError, apsw.NotADBError, apsw.CorruptError, apsw.SQLError) as error:
+            except (_DamagedError, apsw.SQLError) as error:
+                reason = str(error)
+            except apsw.Error as error:
+                if not says_damage(error):
+                    raise
                 reason = str(error)
         aside = _salvage(path, fresh, reserve, vfs)
         db, book, _ = _open_whole(path, vfs)
         return Opened(db, book, _account(db, book, reason[:_REASON_MAX], aside))
     except (apsw.Error, OSError, _DamagedError) as error:
         raise SpoolUnsafe(f"{path}: {error}") from error
+
+
+def says_damage(error: apsw.Error) -> bool:
+    """Whether an error speaks of the file and not of the disk: not a database, damaged, or shorter than it says."""
+    short = getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHORT_READ
+    return short or isinstance(error, (apsw.CorruptError, apsw.NotADBError))
 
 
 class _DamagedError(Exception):

@@ -24,7 +24,7 @@ import apsw
 
 from trueline_edge.spool.carve import PAGE_SIZE
 from trueline_edge.spool.files import Lock, Reserve
-from trueline_edge.spool.opening import WAL_PAGES_MAX, Salvage, open_database, suspect
+from trueline_edge.spool.opening import WAL_PAGES_MAX, Salvage, open_database, says_damage, suspect
 from trueline_edge.spool.records import (
     delete_records,
     insert_record,
@@ -295,7 +295,7 @@ class SqliteSpool:
 
     def _broken(self, error: apsw.Error) -> SpoolUnsafe:
         self._unsafe = f"{self._path}: {error} (SQLite code {getattr(error, 'extendedresult', 0)})"
-        if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
+        if says_damage(error):
             descriptor = os.open(suspect(self._path), os.O_WRONLY | os.O_CREAT, 0o600)  # the next start carves
             os.close(descriptor)
         return SpoolUnsafe(self._unsafe)
