@@ -6,6 +6,7 @@ stored once; what will never come is written down as a gap. Refuses to know sock
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
@@ -77,11 +78,13 @@ class _Lane:
     in_group: bool = False
     answers: dict[bytes, None] = field(default_factory=dict)  # epochs the commit's acknowledgements speak of
     early: dict[tuple[bytes, int], tuple[Record, bytes]] = field(default_factory=dict)
+    children: Counter[bytes | None] = field(default_factory=Counter)  # of each parent, how many are known
 
     @classmethod
     def of(cls, committed: LaneState) -> _Lane:
         epochs = {epoch.epoch: epoch for epoch in committed.epochs}
-        return cls(committed, epochs, dict(committed.lost), dict(committed.alarms))
+        children = Counter(epoch.parent for epoch in committed.epochs)
+        return cls(committed, epochs, dict(committed.lost), dict(committed.alarms), children=children)
 
     def state(self) -> LaneState:
         return LaneState(
@@ -373,16 +376,18 @@ class Receiver(Generic[DecodedT]):
         known = lane.epochs.get(epoch)
         if known is not None and (known.parent is not None or parent is None):
             return
-        others = [other for other in lane.epochs.values() if other.epoch != epoch]
-        forked = bool(others) and any(other.parent == parent for other in others)
-        if forked and (parent is not None or rows_start == 0):  # rows before it: its parent is only not known
+        siblings = lane.children[parent] - (known is not None and known.parent == parent)
+        if siblings and (parent is not None or rows_start == 0):  # rows before it: its parent is only not known
             lane.alarm("restored_or_cloned")
             line = lane.line_of(parent)
-            for other in others:
+            for other in [other for other in lane.epochs.values() if other.epoch != epoch]:
                 if other.epoch not in line and (other.end is None or other.last < other.head):
                     lane.epochs[other.epoch] = replace(other, orphaned=True)
         if known is None:
             known = EpochState(epoch=epoch, rows_start=rows_start, rows=rows_start, rows_head=rows_start)
+        else:
+            lane.children[known.parent] -= 1
+        lane.children[parent] += 1
         lane.epochs[epoch] = replace(known, parent=parent)
 
     # ------------------------------------------------------------ lanes and groups
