@@ -98,7 +98,7 @@ def put_integers(out: bytearray, numbers: NDArray[np.int64]) -> None:
     direct += body
     # A look at the first few tells most columns that repeat themselves from those that do not.
     repeats = form > 0 and len(set(stored[:_DISTINCT_MAX].tolist())) <= _DISTINCT_MAX // 2
-    if repeats and len(distinct := np.unique(stored)) <= _DISTINCT_MAX:
+    if repeats and len(distinct := _distinct(stored)) <= _DISTINCT_MAX:
         short = bytearray([_DICTIONARY])
         put_signed(short, low)
         put_varint(short, len(distinct))
@@ -107,6 +107,13 @@ def put_integers(out: bytearray, numbers: NDArray[np.int64]) -> None:
         short += _compress(np.searchsorted(distinct, stored).astype(np.uint8), _INDEX)
         direct = min(direct, short, key=len)
     out += direct
+
+
+def _distinct(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The different numbers, ascending."""
+    ordered = np.sort(numbers)  # not np.unique: it loads numpy.ma, 1.3 MB that a small device does not have
+    different: NDArray[np.uint64] = ordered[np.append(True, ordered[1:] != ordered[:-1])]
+    return different
 
 
 def put_floats(out: bytearray, numbers: NDArray[np.float64]) -> bool:
