@@ -55,7 +55,7 @@ def test_a_killed_agent_loses_and_doubles_nothing(site: Site, proof: Proof) -> N
     with ready_socket() as notify:
         ready_s = _kill_many(agent, notify, rng, kills)
     before = site.ledger(agent.device)
-    counts = finish(agent)
+    counts = finish(agent, 900.0)
     found, lane = stored(site, agent, rows), ledger(site, agent.device)
     proof.says(n=kills, result=str(found), ready_s_median=round(statistics.median(ready_s), 2))
     proof.says(ready_s_max=round(max(ready_s), 2), epochs=lane["epochs"], stored_by_then=before[0]["rows_stored"])
@@ -79,7 +79,7 @@ def test_an_agent_that_syncs_its_place_before_its_rows_loses_some(site: Site, pr
             time.sleep(0.3 + rng.uniform(0.0, 0.2))
             agent.kill()
     agent.argv[:] = honest
-    finish(agent)
+    finish(agent, 900.0)
     found = stored(site, agent, rows)
     proof.says(control=f"rows and place in two transactions, {kills} kills: {found}")
     assert found.missing

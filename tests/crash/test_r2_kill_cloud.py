@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from trueline_sim.processes import Agent
 
 _POINTS = ("after_receive", "after_decode", "before_commit", "in_commit", "after_commit", "after_ack")
-_FRAME = {"rows_max": 20, "interval_s": 0.05}
-_SPEED = 400.0
-_ROWS_PER_KILL = 800
+_FRAME = {"rows_max": 40, "interval_s": 0.05}
+_SPEED = 300.0
+_ROWS_PER_KILL = 2500
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_a_killed_cloud_loses_and_doubles_nothing(site: Site, proof: Proof) -> N
     assert agent.alive
     site.cloud.environment.pop("TRUELINE_CRASH_AT", None)
     site.cloud.start()
-    finish(agent)
+    finish(agent, 900.0)
     found, lane = stored(site, agent, rows), ledger(site, agent.device)
     proof.says(n=kills, result=str(found), killed=dict(where))
     assert found.equal, found
@@ -105,7 +105,7 @@ def test_a_cloud_that_acknowledges_before_it_commits_loses_rows(site: Site, proo
         site.cloud.kill()
     site.cloud.argv[:] = honest
     site.cloud.start()
-    finish(agent)
+    finish(agent, 900.0)
     found, lane = stored(site, agent, rows), ledger(site, agent.device)
     proof.says(control=f"acknowledged before committed, {kills} kills: {found}; ledger {lane['missing_by_reason']}")
     assert found.missing

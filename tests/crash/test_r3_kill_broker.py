@@ -33,7 +33,7 @@ def test_a_killed_broker_loses_and_doubles_nothing(kind: BrokerKind, tmp_path: P
     kills, rng = campaign(10), proof.rng()
     with Site(tmp_path, broker=kind, cloud_extra={"journal": {"commit_interval_ms": 20}}) as site:
         site.start()
-        rows = write_rows(site.folder / "rows.csv", 1500 * kills, proof.seed)
+        rows = write_rows(site.folder / "rows.csv", 4000 * kills, proof.seed)
         agent = site.add_agent("roaming-1", [stream(rows, speed=_SPEED)], frame=_FRAME)
         agent.start()
         counters = Counters(site.cloud.url)
@@ -46,7 +46,7 @@ def test_a_killed_broker_loses_and_doubles_nothing(kind: BrokerKind, tmp_path: P
             site.broker.start()
         assert agent.alive
         assert site.cloud.alive
-        finish(agent)
+        finish(agent, 900.0)
         found, lane = stored(site, agent, rows), ledger(site, agent.device)
     proof.says(n=kills, broker=kind, result=str(found))
     assert found.equal, found

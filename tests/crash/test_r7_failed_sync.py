@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _FRAME = {"rows_max": 20, "interval_s": 0.05}
 _SPEED = 400.0
-_ROWS_PER_POINT = 1000
+_ROWS_PER_POINT = 3000
 _ENDS_WITHIN_S = 90.0
 
 
@@ -47,7 +47,7 @@ def test_an_agent_ends_at_a_failed_sync_and_loses_nothing(site: Site, proof: Pro
         codes.add(agent.wait(_ENDS_WITHIN_S))
         assert injection.injected()
         injection.lift()
-    finish(agent)
+    finish(agent, 600.0)
     found, lane = stored(site, agent, source), ledger(site, agent.device)
     proof.says(n=points, result=f"agent: exit codes {sorted(codes)}; {found}")
     assert 0 not in codes
@@ -64,7 +64,7 @@ def test_a_cloud_never_acknowledges_after_a_failed_sync(site: Site, proof: Proof
     codes, acks = set(), 0
     for _ in range(points):
         injection = Injection(
-            site.cloud, [_rule(rng.randrange(3, 40))], site.folder / "strace.log", also="sendto,sendmsg,write"
+            site.cloud, [_rule(rng.randrange(3, 24))], site.folder / "strace.log", also="sendto,sendmsg,write"
         )
         agent.kill()
         agent.start()
@@ -76,7 +76,7 @@ def test_a_cloud_never_acknowledges_after_a_failed_sync(site: Site, proof: Proof
         acks += len(sent)
         injection.lift()
     site.cloud.start()
-    finish(agent)
+    finish(agent, 600.0)
     found, lane = stored(site, agent, source), ledger(site, agent.device)
     proof.says(n=points, result=f"cloud: exit codes {sorted(codes)}, {acks} ACKs before and 0 after; {found}")
     assert 0 not in codes
@@ -108,7 +108,7 @@ def test_acks_are_seen_in_what_strace_writes(site: Site, proof: Proof) -> None:
     injection = Injection(site.cloud, [_rule(60_000)], site.folder / "strace.log", also="sendto,sendmsg,write")
     site.cloud.start()
     try:
-        finish(agent)
+        finish(agent, 600.0)
     except ChildError:
         pytest.fail(site.cloud.log_tail())
     sent = acks_sent(injection.lines())
