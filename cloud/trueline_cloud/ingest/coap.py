@@ -40,6 +40,7 @@ _ANSWER_S: Final = 5.0
 _REQUESTS_MAX: Final = 512
 _TRANSFERS_MAX: Final = 256
 _ANSWER_SIZE_MAX: Final = 1024
+_RECENT_MAX: Final = 8192  # answers kept for datagrams that come twice: RFC 7252 says 247 s, without a bound
 _PORT_MAX: Final = 65_535
 
 
@@ -98,6 +99,8 @@ class CoapLink(resource.Resource, resource.PathCapable):  # type: ignore[misc] #
             )
         except OSError as error:
             raise _cannot_bind(self._settings, error) from error
+        for interface in self._context.request_interfaces:
+            interface.token_interface._recent_messages = _Recent()  # noqa: SLF001 - aiocoap bounds it by time alone
 
     async def stop(self) -> None:
         """Listen no more."""
@@ -176,6 +179,19 @@ class CoapLink(resource.Resource, resource.PathCapable):  # type: ignore[misc] #
     def _later(self) -> aiocoap.Message:
         self.refused += 1
         return aiocoap.Message(code=codes.SERVICE_UNAVAILABLE, max_age=1)
+
+
+class _Recent(OrderedDict[Any, Any]):
+    """aiocoap's memory of datagrams, bounded: what is forgotten and comes again is a frame with a known number."""
+
+    def __setitem__(self, key: Any, answer: Any) -> None:
+        super().__setitem__(key, answer)
+        while len(self) > _RECENT_MAX:
+            self.popitem(last=False)
+
+    def pop(self, key: Any, default: Any = None) -> Any:
+        """Forget one, if it is still known: aiocoap's timer comes for each."""
+        return super().pop(key, default)
 
 
 def _resolve(token: asyncio.Future[list[bytes]], acks: list[bytes]) -> None:
