@@ -19,8 +19,6 @@ from trueline_sim.sensors.bank import bow
 from trueline_sim.sensors.model import AMBIENT_DEGC, DAY_S, HUMIDITY_PCT, YEAR_S
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from trueline_sim.sensors.model import SensorModel
 
 __all__ = ["expected_coverage"]
@@ -74,9 +72,8 @@ def expected_coverage(
     if half_width >= reach:
         return 1.0
     order = np.arange(1, _TERMS + 1)
-    frequency: NDArray[np.float64] = order * np.pi / reach
-    characteristic: NDArray[np.floating] = np.exp(-0.5 * (sigma * frequency) ** 2) * np.cos(frequency * heating / 2)
-    for half in rectangles:
-        characteristic *= np.sinc(frequency * half / np.pi)
+    frequency = order * np.pi / reach
+    characteristic = np.exp(-0.5 * (sigma * frequency) ** 2) * np.cos(frequency * heating / 2)
+    characteristic = characteristic * np.prod(np.sinc(np.outer(rectangles, frequency / np.pi)), axis=0)
     series = characteristic * np.sin(frequency * half_width) / (order * np.pi)
     return float(half_width / reach + 2.0 * series.sum())
