@@ -56,13 +56,13 @@ def main() -> int:
     parser.add_argument("--results", type=Path, help="take these results instead of running")
     parser.add_argument("--out", type=Path, default=_ROOT / "docs" / "reliability.md")
     parser.add_argument("--json", action="store_true", help="print the results as one JSON object")
-    options = parser.parse_args()
+    options, more = parser.parse_known_args()  # what is left is pytest's
     code = 0
     with tempfile.TemporaryDirectory() as folder:
         path = options.results or Path(folder) / "results.jsonl"
         if options.results is None:
             environment = os.environ | {"TRUELINE_CRASH_RESULTS": str(path), "TRUELINE_CAMPAIGN": options.campaign}
-            command = [sys.executable, "-m", "pytest", "tests/crash", "-q", "--timeout=7200"]
+            command = [sys.executable, "-m", "pytest", "-m", "crash and not soak", "--timeout=7200", *more]
             code = subprocess.run(command, cwd=_ROOT, env=environment, check=False).returncode
         results = [json.loads(line) for line in path.read_text().splitlines()]
     newest = {(entry["row"], entry["test"]): entry for entry in results}
