@@ -146,10 +146,11 @@ class World:
         truth = measurands
         if [channel.measurand for channel in self.channels] != list(range(measurands.shape[2])):
             truth = measurands[:, :, [channel.measurand for channel in self.channels]]
-        raw = np.empty_like(truth, order="C")
+        # A channel at a time is together in memory, as sensors look at it and as files are written.
+        raw = np.empty((truth.shape[2], *truth.shape[:2]))
         for number, bank in enumerate(banks):
-            raw[:, :, number] = bank.observe(np.ascontiguousarray(truth[:, :, number]), ambient, humidity)
-        return truth, raw
+            raw[number] = bank.observe(np.ascontiguousarray(truth[:, :, number]), ambient, humidity)
+        return truth, np.moveaxis(raw, 0, -1)
 
     @staticmethod
     def _surrounding(measurands: NDArray[np.float64], which: int | None) -> NDArray[np.float64] | None:

@@ -140,6 +140,16 @@ def test_a_walk_grows_as_the_root_of_time() -> None:
     assert read[24].std() == pytest.approx(0.25, rel=0.05)
 
 
+@given(cut=st.integers(0, 20))
+def test_a_part_asked_too_soon_repeats_itself(cut: int) -> None:
+    """Asked every 10 s, a part that measures every 35 s says the same four times, wherever time is cut."""
+    slow = replace(IDEAL, interval_min_s=35.0, noise_density=1.0)
+    truth = wandering(20)
+    expected = bank(replace(slow, interval_min_s=0.0)).observe(truth)[np.arange(20) // 4 * 4]
+    two = bank(slow)
+    np.testing.assert_array_equal(np.concatenate([two.observe(truth[:cut]), two.observe(truth[cut:])]), expected)
+
+
 def test_readings_end_where_the_range_ends() -> None:
     """Saturation: nothing below or above the range."""
     read = bank(ALL_EFFECTS).observe(np.array([[-500.0] * 5, [500.0] * 5, [500.0] * 5, [500.0] * 5]))

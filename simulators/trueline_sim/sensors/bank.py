@@ -135,6 +135,8 @@ class SensorBank:
         self._walk = stream(seed, name, "drift")
         self._walked = np.zeros(devices)
         self._flicker = Flicker(devices, stream(seed, name, "flicker"))
+        self._hold = max(math.ceil(model.interval_min_s / interval_s - _WHOLE), 1)
+        self._held = np.empty(devices)
         self._lagged: Array | None = None
         self._played: Array | None = None
 
@@ -157,8 +159,9 @@ class SensorBank:
         self._surroundings(reading, scratch, ambient_degC, humidity_pct)
         self._age(reading, scratch)
         self._noise(reading, scratch)
+        reading = self._wait(self._convert(reading))
         self._steps += len(truth)
-        return self._convert(reading)
+        return reading
 
     def _follow(self, truth: Array) -> Array:
         """Lag and play: what remembers where the truth was. A fresh array."""
@@ -229,6 +232,17 @@ class SensorBank:
             self._white.standard_normal(out=scratch)
             scratch *= self.model.noise
             reading += scratch
+
+    def _wait(self, reading: Array) -> Array:
+        """A part that is asked sooner than it can measure says again what it said last."""
+        if self._hold == 1:
+            return reading
+        at = np.arange(self._steps, self._steps + len(reading))
+        measured = at // self._hold * self._hold - self._steps
+        held = reading[np.maximum(measured, 0)]
+        held[measured < 0] = self._held
+        self._held = held[-1].copy()
+        return held
 
     def _convert(self, reading: Array) -> Array:
         """Saturation and resolution: the range of the converter, and its steps."""

@@ -1,8 +1,9 @@
 """Parts people really use, with the figures of their datasheets.
 
-Promises: each part names the document its figures are from. Limits ("max", "accuracy tolerance") are taken as they are;
-where a document gives only a typical value, the limit is taken as twice that. Figures no document gives (marked "est.")
-are estimates of the usual order: noise of slow parts, 1/f noise, random walk, price. Refuses to know individuals.
+Promises: each part names the document its figures are from. A tolerance is taken as a limit, also where the document
+calls it typical: pieces outside it are not simulated. A repeatability is taken as three standard deviations. What no
+document gives (marked "est.") is an estimate of the usual order: 1/f noise, random walk, noise of slow parts, price.
+Where a part has several ranges, the span is the part of it people use. Refuses to know individuals.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ _BY_MEASURAND: Final[dict[tuple[str, str], str]] = {
     ("greenhouse", "air_temperature"): "SHT31/temperature",
     ("greenhouse", "outdoor_temperature"): "DHT22/temperature",
     ("greenhouse", "soil_temperature"): "DS18B20/temperature",
+    ("machine", "acceleration"): "PCB-352C33/acceleration",
     ("machine", "acceleration_rms"): "ADXL345-rms/vibration",
     ("machine", "current"): "SCT-013-050/current",
     ("machine", "winding_temperature"): "PT100-A/temperature",

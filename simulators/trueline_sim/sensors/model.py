@@ -13,8 +13,8 @@ The reading of an individual, of truth x in unit [x], at time t after calibratio
     s  (z - z^3) 3 sqrt(3) / 2, z from -1 to 1 over the span: zero in the middle and at both ends, one at its extremes
     Q  rounding to `resolution`
 
-Rectangular because a datasheet's "max" says no more (JCGM 100:2008, 4.3.7); figures called typical are doubled by
-whoever writes the catalogue. The lag is left out of the uncertainty: it depends on the truth, not on the sensor alone.
+Rectangular because a datasheet's tolerance says no more (JCGM 100:2008, 4.3.7). The lag, and the waiting of a part that
+is asked sooner than it can measure, are left out of the uncertainty: they depend on the truth, not on the sensor alone.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class SensorModel:
         self_heating: error when read as fast as possible, at most, [x]; goes down with the interval.
         drift_walk: random walk, [x]/sqrt(day).
         ageing: half-width, [x]/year.
-        interval_min_s: shortest time between two readings.
+        interval_min_s: shortest time between two measurements, s; asked sooner, it says again what it said last.
         energy_J: energy of one reading.
         price_eur: of one piece, about, for comparisons.
     """
