@@ -87,6 +87,7 @@ class LaneWindow:
     srtt_s: float | None = None
     rttvar_s: float = 0.0
     timeout_s: float = 0.0
+    backed_off: bool = False  # timed out since the last measurement: the link has become slower than it was
 
     def __post_init__(self) -> None:
         self.timeout_s = self.limits.timeout_min_s
@@ -163,7 +164,7 @@ class LaneWindow:
         return self.rewinds == 0 or now_s - self.rewound_s >= self._patience_s()
 
     def _patience_s(self) -> float:
-        round_trip = self.srtt_s if self.srtt_s is not None else self.limits.timeout_min_s
+        round_trip = self.timeout_s if self.backed_off or self.srtt_s is None else self.srtt_s
         return min(round_trip * 2.0 ** min(self.rewinds, 16), self.limits.timeout_max_s)
 
     def rewind_to_floor(self, now_s: float) -> None:
@@ -177,6 +178,7 @@ class LaneWindow:
         """Nothing came back in time: start over at the floor, one record at a time, twice as patient."""
         self.rewind(self.floor)
         self.size = 1
+        self.backed_off = True
         self.timeout_s = self._bounded(2 * self.timeout_s * rng.uniform(0.9, 1.1))
 
     def hold(self, now_s: float, rng: random.Random) -> None:
@@ -191,6 +193,7 @@ class LaneWindow:
 
     def _measure(self, rtt_s: float) -> None:
         """RFC 6298, section 2."""
+        self.backed_off = False
         if self.srtt_s is None:
             self.srtt_s, self.rttvar_s = rtt_s, rtt_s / 2
         else:
