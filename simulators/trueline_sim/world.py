@@ -158,11 +158,18 @@ class World:
 
 
 def _surroundings(scenario: Scenario) -> tuple[int | None, int | None]:
-    """Numbers of the measurands that are the temperature and the humidity around the sensors."""
-    warm = [i for i, measurand in enumerate(scenario.measurands) if measurand.unit == "Cel"]
-    air = [i for i in warm if any(word in scenario.measurands[i].name for word in ("ambient", "air", "room"))]
+    """Numbers of the measurands that are the temperature and the humidity of the air around the sensors, if any are.
+
+    A hot motor is not what surrounds an amplifier: where no air is simulated, sensors are where datasheets want them.
+    """
+    air = [
+        number
+        for number, measurand in enumerate(scenario.measurands)
+        if measurand.unit == "Cel"
+        and (measurand.name == "temperature" or any(word in measurand.name for word in ("ambient", "air", "room")))
+    ]
     damp = [i for i, measurand in enumerate(scenario.measurands) if measurand.unit == "%" and "humid" in measurand.name]
-    return next(iter(air or warm), None), next(iter(damp), None)
+    return next(iter(air), None), next(iter(damp), None)
 
 
 def _chosen(

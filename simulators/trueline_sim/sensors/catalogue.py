@@ -123,7 +123,7 @@ def _accelerations() -> tuple[SensorModel, ...]:
         _acceleration(
             part="PCB-352C33", source=_IEPE, range_low=-50 * _G, range_high=50 * _G, span_low=-5 * _G,
             span_high=5 * _G, resolution=0.0015 * _G,
-            bias_max=0.002 * _G, gain_error_max=0.1, nonlinearity=0.005 * 5 * _G, noise_density=1.5e-6 * _G,
+            bias_max=0.002 * _G, gain_error_max=0.1, nonlinearity=0.005 * 2 * _G, noise_density=1.5e-6 * _G,
             bandwidth_hz=10_000.0, flicker=2e-4 * _G, temperature_coefficient=2e-5 * _G, drift_walk=1e-4 * _G,
             interval_min_s=2e-5, energy_J=2e-6, price_eur=350.0,
         ),
@@ -135,7 +135,7 @@ def _vibrations() -> tuple[SensorModel, ...]:
         SensorModel(
             part="ADXL345-rms", quantity="vibration", unit="m/s2",
             source="RMS over 1 s of an ADXL345 less its mean: gain as the part's, noise floor 12 mg; est.",
-            range_low=0, range_high=16 * _G, span_low=0, span_high=1 * _G, resolution=0.001 * _G, bias_max=0.006 * _G,
+            range_low=0, range_high=16 * _G, span_low=0, span_high=0.4 * _G, resolution=0.001 * _G, bias_max=0.006 * _G,
             gain_error_max=0.1, nonlinearity=0.002 * _G, temperature_coefficient=1e-4 * _G, noise_density=0.0007 * _G,
             flicker=0.0005 * _G, drift_walk=0.0005 * _G, interval_min_s=1.0, energy_J=5e-4, price_eur=4.0,
         ),
@@ -201,7 +201,7 @@ def _gases() -> tuple[SensorModel, ...]:
         SensorModel(
             part="Alphasense-B4", quantity="co", unit="[ppm]",
             source="Alphasense, CO-B4 technical specification (noise 4 ppb 2 sigma, T90 < 30 s, drift); T, H est.",
-            range_low=-1, range_high=1000, span_low=0, span_high=20, resolution=0.001, bias_max=0.05,
+            range_low=-1, range_high=1000, span_low=0, span_high=5, resolution=0.001, bias_max=0.05,
             gain_error_max=0.1, noise_density=0.002, flicker=0.002, response_s=13.0, temperature_coefficient=0.003,
             humidity_coefficient=0.0005, drift_walk=0.002, ageing=0.1, interval_min_s=1.0, energy_J=0.002,
             price_eur=60.0,
@@ -235,7 +235,7 @@ def _liquids() -> tuple[SensorModel, ...]:
         SensorModel(
             part="Promag-10", quantity="flow", unit="L/min",
             source="Endress+Hauser, TI Promag 10 (0.5 % of reading, 0.2 % repeatability); zero, noise est.",
-            range_low=-400, range_high=400, span_low=0, span_high=150, resolution=0.01, bias_max=0.1,
+            range_low=-400, range_high=400, span_low=0, span_high=200, resolution=0.01, bias_max=0.1,
             gain_error_max=0.005, noise_density=0.1, flicker=0.03, response_s=0.5, drift_walk=0.005, ageing=0.05,
             interval_min_s=0.1, energy_J=0.8, price_eur=900.0,
         ),
@@ -327,6 +327,13 @@ def _others() -> tuple[SensorModel, ...]:
             range_low=0, range_high=300, span_low=0, span_high=60, resolution=0.001, bias_max=0.1,
             gain_error_max=0.001, noise_density=0.03, flicker=0.01, temperature_coefficient=0.00215, drift_walk=0.005,
             interval_min_s=0.001, energy_J=1e-3, price_eur=20.0,
+        ),
+        SensorModel(
+            part="DWM1001", quantity="position", unit="m",
+            source="Decawave, DWM1001 (X-Y location within 10 cm in sight of four anchors, 10 Hz); noise, drift est.",
+            range_low=-1000, range_high=1000, span_low=-50, span_high=50, resolution=0.01, bias_max=0.1,
+            gain_error_max=0.001, noise_density=0.04, flicker=0.02, drift_walk=0.005, interval_min_s=0.1, energy_J=3e-3,
+            price_eur=25.0,
         ),
         SensorModel(
             part="NEO-M8", quantity="position", unit="m", source="u-blox, NEO-M8 datasheet (2.5 m CEP); split est.",

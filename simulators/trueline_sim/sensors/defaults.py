@@ -36,6 +36,8 @@ _BY_MEASURAND: Final[dict[tuple[str, str], str]] = {
     ("air_quality", "humidity"): "BME280/humidity",
     ("air_quality", "o3"): "Alphasense-B4/o3",
     ("air_quality", "co"): "Alphasense-B4/co",
+    ("motion", "x"): "DWM1001/position",
+    ("motion", "y"): "DWM1001/position",
 }
 
 _BY_UNIT: Final[dict[str, str]] = {
