@@ -170,6 +170,17 @@ def _rot(world: World, agent: Agent, pick: int) -> None:
     agent.spool.rot(pick)
 
 
+@_action(1)
+def _lose_row(world: World, agent: Agent, pick: int) -> None:
+    agent.spool.lose_row(pick)
+
+
+@_action(1)
+def _throttle(world: World, agent: Agent, pick: int) -> None:
+    for consumer in world.consumers:
+        consumer.credit = (0, 1, 3, 64)[pick % 4]
+
+
 @_action(2)
 def _limit_spool(world: World, agent: Agent, pick: int) -> None:
     agent.spool.capacity = (4, 8, 16, 1 << 30)[pick % 4]

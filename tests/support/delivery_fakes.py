@@ -55,6 +55,8 @@ class _Card:
 
     epochs: defaultdict[Lane, list[Ancestor]] = field(default_factory=lambda: defaultdict(list))
     rows: defaultdict[bytes, list[SpoolRow]] = field(default_factory=lambda: defaultdict(list))
+    floors: Counter[bytes] = field(default_factory=Counter)
+    """Epoch -> numbers up to here are done with."""
     schemas: dict[bytes, bytes] = field(default_factory=dict)
     checkpoint: bytes | None = None
 
@@ -63,6 +65,7 @@ class _Card:
         return _Card(
             defaultdict(list, {lane: list(epochs) for lane, epochs in self.epochs.items()}),
             defaultdict(list, {epoch: list(rows) for epoch, rows in self.rows.items()}),
+            copy(self.floors),
             dict(self.schemas),
             self.checkpoint,
         )
@@ -132,13 +135,14 @@ class CrashySpool:
         gone = bisect_left(rows, last + 1, key=lambda row: row.last)
         self._judge.deleted(self.device, rows[:gone])
         del rows[:gone]
+        self._card.floors[epoch] = max(last, self._card.floors[epoch])
         self._release(lane)
         self.fuse.burn("after")
 
     def _release(self, lane: Lane) -> None:
         epochs = self._card.epochs[lane]
         for at, known in enumerate(epochs[:-1]):
-            if not known.released and not self._card.rows[known.epoch]:
+            if not known.released and self._card.floors[known.epoch] >= known.end:
                 epochs[at] = replace(known, released=True)
 
     def replace(self, rows: Sequence[SpoolRow], by: SpoolRow) -> None:
@@ -147,11 +151,23 @@ class CrashySpool:
         at = bisect_left(held, rows[0].last if rows else by.last, key=lambda row: row.last)
         if [row[:6] for row in held[at : at + len(rows)]] != [row[:6] for row in rows]:
             raise AssertionError("replaces rows that are not there, or not neighbours")
+        if at and held[at - 1].last >= by.first:
+            raise AssertionError("a GAP over rows that are still there")
         hashes = [self._judge.schema_of(row) for row in rows]
         gone = any(known is not None and known not in self._card.schemas for known in hashes)
         self._judge.replaced(self.device, rows, by, schema_gone=gone)
         held[at : at + len(rows)] = [by]
+        if by.first <= self._card.floors[by.epoch]:
+            self._take_back(by)
         self.fuse.burn("after")
+
+    def _take_back(self, gap: SpoolRow) -> None:
+        """A record below the floor: its epoch is not released (any more)."""
+        self._card.floors[gap.epoch] = gap.first - 1
+        epochs = self._card.epochs[gap.lane]
+        for at, known in enumerate(epochs):
+            if known.epoch == gap.epoch:
+                epochs[at] = replace(known, released=False)
 
     def schema(self, schema_hash: bytes) -> bytes | None:
         return self._card.schemas.get(schema_hash)
@@ -199,6 +215,14 @@ class CrashySpool:
             rows = held[pick % len(held)]
             at = pick // len(held) % len(rows)
             rows[at] = rows[at]._replace(message=None)
+
+    def lose_row(self, pick: int) -> None:
+        """One record is no longer there, and left no trace but its number."""
+        held = [rows for rows in self._card.rows.values() if rows]
+        if held:
+            self._judge.causes.update((self.device, cause) for cause in ("corrupt", "cloud restored"))
+            rows = held[pick % len(held)]
+            del rows[pick // len(held) % len(rows)]
 
     def lose_schemas(self) -> None:
         """Every schema on the card becomes unreadable."""

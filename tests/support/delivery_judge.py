@@ -185,7 +185,7 @@ class Judge:
             return
         demand(by.last == rows[-1].last and all(row.epoch == by.epoch for row in rows), "I8", "GAP covers other rows")
         committed = self.ever_last[by.epoch]
-        demand(by.first == rows[0].first or by.first - 1 <= committed, "I4", "GAP forgets rows that never arrived")
+        demand(by.first <= rows[0].first or by.first - 1 <= committed, "I4", "GAP forgets rows that never arrived")
         readable = [row for row in rows if row.message in self.ids_of]
         demand(not (readable and record.reason == "corrupt"), "I1", "readable rows were given up as corrupt")
         demand(schema_gone or not (readable and record.reason == "schema_lost"), "I1", "schema_lost, but it is there")

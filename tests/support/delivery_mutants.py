@@ -171,7 +171,7 @@ MUTANTS = (
         "a rewind that brought nothing doubles the wait",
         "keeps its pace",
         Parts(sender=_Impatient),
-        ("clone_card", "kill_agent", "drop_up"),
+        ("clone_card", "lose_schemas"),
     ),
     Mutant("undecodable: quarantine and advance", "drops it and waits", Parts(receiver=_RetriesForEver)),
     Mutant(

@@ -283,6 +283,8 @@ class World:
         Again after the cloud of the idle devices was restored, and again after each device had something new to say.
         """
         self.store.is_full = False
+        for consumer in self.consumers:
+            consumer.credit = 64
         self.store.fuse = Fuse()
         for device in self.devices:
             self.owners[device] = {min(self.owners[device], default=0)}

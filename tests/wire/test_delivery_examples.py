@@ -451,6 +451,23 @@ def test_a_blank_card_is_an_alarm(desk: Desk) -> None:
     assert desk.store.lane(DEVICE, Lane.DATA).alarms == {"restored_or_cloned": 1}
 
 
+def test_a_restored_cloud_raises_no_alarm(desk: Desk) -> None:
+    """It may hear of a later epoch before its parent; that is no fork."""
+    older = desk.store.image
+    desk.append(1)
+    desk.start()
+    desk.append(1)
+    desk.settle()
+    desk.append(1)
+    desk.store.restore(older)
+    desk.serve()
+    desk.settle()
+    desk.now += 61
+    desk.settle()
+    assert desk.store.lane(DEVICE, Lane.DATA).alarms == {}
+    assert [(epoch.last, epoch.rows) for epoch in desk.epochs()] == [(3, 3), (2, 1)]
+
+
 def test_losses_before_the_spool_reach_the_ledger(desk: Desk) -> None:
     """What the agent lost before it could promise anything is in STATUS, and then in the lane."""
     desk.append(1)

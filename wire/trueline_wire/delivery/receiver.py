@@ -67,6 +67,11 @@ class ReceiverCounts:
     busy: int = 0
 
 
+def _descent(parent: bytes | None, rows_start: int) -> bytes | None:
+    """Whose child an epoch is: its parent's, nobody's (b"": no rows before it), or None: of one that is not known."""
+    return b"" if parent is None and rows_start == 0 else parent
+
+
 @dataclass(slots=True)
 class _Lane:
     """A lane as this receiver sees it: what is committed, and what the open group will add."""
@@ -83,7 +88,7 @@ class _Lane:
     @classmethod
     def of(cls, committed: LaneState) -> _Lane:
         epochs = {epoch.epoch: epoch for epoch in committed.epochs}
-        children = Counter(epoch.parent for epoch in committed.epochs)
+        children = Counter(_descent(epoch.parent, epoch.rows_start) for epoch in committed.epochs)
         return cls(committed, epochs, dict(committed.lost), dict(committed.alarms), children=children)
 
     def state(self) -> LaneState:
@@ -376,8 +381,9 @@ class Receiver(Generic[DecodedT]):
         known = lane.epochs.get(epoch)
         if known is not None and (known.parent is not None or parent is None):
             return
-        siblings = lane.children[parent] - (known is not None and known.parent == parent)
-        if siblings and (parent is not None or rows_start == 0):  # rows before it: its parent is only not known
+        before = _descent(None, known.rows_start) if known is not None else None
+        descent = _descent(parent, rows_start)
+        if descent is not None and lane.children[descent] > (descent == before):
             lane.alarm("restored_or_cloned")
             line = lane.line_of(parent)
             for other in [other for other in lane.epochs.values() if other.epoch != epoch]:
@@ -386,8 +392,8 @@ class Receiver(Generic[DecodedT]):
         if known is None:
             known = EpochState(epoch=epoch, rows_start=rows_start, rows=rows_start, rows_head=rows_start)
         else:
-            lane.children[known.parent] -= 1
-        lane.children[parent] += 1
+            lane.children[before] -= 1
+        lane.children[descent] += 1
         lane.epochs[epoch] = replace(known, parent=parent)
 
     # ------------------------------------------------------------ lanes and groups
