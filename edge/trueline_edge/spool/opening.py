@@ -81,6 +81,8 @@ def open_database(path: Path, reserve: Reserve, vfs: str | None = None) -> Opene
             except (_DamagedError, apsw.SQLError) as error:
                 reason = str(error)
             except apsw.Error as error:
+                if _says_full(error) and reserve.take():
+                    return _open_whole(path, vfs)
                 if not says_damage(error):
                     raise
                 reason = str(error)
@@ -95,6 +97,11 @@ def says_damage(error: apsw.Error) -> bool:
     """Whether an error speaks of the file and not of the disk: not a database, damaged, or shorter than it says."""
     short = getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHORT_READ
     return short or isinstance(error, (apsw.CorruptError, apsw.NotADBError))
+
+
+def _says_full(error: apsw.Error) -> bool:
+    """Whether there was no room to open it: for a page, or for the file in which SQLite shares its log's index."""
+    return isinstance(error, apsw.FullError) or getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
 
 
 class _DamagedError(Exception):
