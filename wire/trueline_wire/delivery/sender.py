@@ -292,6 +292,7 @@ class Sender:
             lane.rewind(lane.floor)
             lane.release()
             lane.rewound_s, lane.rewinds = now_s, 0
+            lane.asked_s.clear()
 
     def disconnected(self) -> None:
         """The link is down: nothing is in flight any more."""
@@ -490,9 +491,10 @@ class Sender:
         encoded = self._spool.schema(schema_hash)
         if encoded is None:
             self._schema_lost(lane, schema_hash)
-        elif lane.may_send_schema(now_s):
+        elif lane.may_send_schema(schema_hash, now_s):
             self._control.append(SchemaMessage(self._device, encoded).seal(self._signer))
-            lane.rewind_to_floor(now_s)
+            lane.rewound_s = now_s
+            lane.rewind(lane.floor)
 
     def _schema_lost(self, lane: LaneWindow, schema_hash: bytes) -> None:
         """Frames whose schema the spool has lost can never be understood: they become a GAP."""

@@ -82,6 +82,7 @@ class LaneWindow:
     deadline_s: float | None = None
     rewound_s: float = float("-inf")
     rewinds: int = 0  # since the last progress
+    asked_s: dict[bytes, float] = field(default_factory=dict)  # when a schema was last asked for, and sent
     held_until_s: float | None = None
     hold_s: float = 0.0
     srtt_s: float | None = None
@@ -159,9 +160,13 @@ class LaneWindow:
         """
         return bool(self.in_flight) and now_s - max(self.rewound_s, self.in_flight[0].sent_s) >= self._patience_s()
 
-    def may_send_schema(self, now_s: float) -> bool:
-        """At once when first asked for, then as seldom as a rewind."""
-        return self.rewinds == 0 or now_s - self.rewound_s >= self._patience_s()
+    def may_send_schema(self, schema: bytes, now_s: float) -> bool:
+        """At once when it is first asked for, then as seldom as a rewind."""
+        asked_s = self.asked_s.get(schema)
+        if asked_s is not None and now_s - asked_s < self._patience_s():
+            return False
+        self.asked_s[schema] = now_s
+        return True
 
     def _patience_s(self) -> float:
         round_trip = self.timeout_s if self.backed_off or self.srtt_s is None else self.srtt_s
@@ -178,6 +183,8 @@ class LaneWindow:
         """Nothing came back in time: start over at the floor, one record at a time, twice as patient."""
         self.rewind(self.floor)
         self.size = 1
+        self.rewinds = 0  # from here on the timer itself backs off
+        self.asked_s.clear()
         self.backed_off = True
         self.timeout_s = self._bounded(2 * self.timeout_s * rng.uniform(0.9, 1.1))
 
