@@ -5,6 +5,7 @@ trueline-sim demo --headless --seconds 20 --json     the same for a script: the 
 trueline-sim fleet --devices 1000 --broker 127.0.0.1:1883 --cloud-state state/cloud
 trueline-sim scenarios                               what can be simulated, a sentence each
 trueline-sim record greenhouse --devices 100 --hours 24 --seed 1 --out recording
+trueline-sim score --truth recording --readings recording/readings.parquet --html report.html
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from trueline_sim.record_command import add_record, add_scenarios
+from trueline_sim.score.commands import add_score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     add_record(
         commands.add_parser("record", help="raw readings, truth and fault labels of a simulated fleet, as Parquet")
     )
+    add_score(commands.add_parser("score", help="readings against the truth of a recording"))
     return parser
 
 

@@ -1,0 +1,1 @@
+"""Score what comes out of a pipeline against what was true."""
