@@ -27,7 +27,7 @@ __all__ = ["Blocks", "Episodes", "Grid"]
 
 BLOCK_CELLS = 1 << 15
 """Steps times devices in one block: an array of it fits a processor's second cache."""
-BLOCK_NODES = 4096
+BLOCK_NODES = 256
 NS_PER_S = 1_000_000_000
 
 
@@ -147,7 +147,7 @@ class Blocks(ABC):
     def _blocks_forever(self) -> Iterator[Array]:
         """Blocks of truth, (steps, devices, measurands) each, measurands far apart in memory."""
         per, every = self.grid.samples, self.grid.nodes
-        count = max(1, min(BLOCK_NODES, BLOCK_CELLS // (self.devices * per)))
+        count = max(1, min(BLOCK_NODES // every, BLOCK_CELLS // (self.devices * per)))
         piece = max(1, min(per, BLOCK_CELLS // self.devices))
         last = self._next_nodes(1)
         while True:

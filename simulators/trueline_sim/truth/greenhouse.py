@@ -39,11 +39,11 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "cover_transmittance": (0.55, 0.9),
     "cover_loss_w_m2_k": (3.5, 9.0),  # double to single film, tunnels with much cover for their floor
     "thermal_mass_j_m2_k": (12e3, 60e3),  # air, crop and what stands about
-    "soil_mass_j_m2_k": (120e3, 350e3),  # the upper decimetre
+    "soil_mass_j_m2_k": (150e3, 500e3),  # the upper decimetre
     "soil_coupling_w_m2_k": (4.0, 9.0),
     "deep_coupling_w_m2_k": (1.0, 4.0),
-    "soil_share_of_sun": (0.15, 0.4),
-    "air_share_of_sun": (0.35, 0.6),
+    "soil_share_of_sun": (0.05, 0.25),
+    "air_share_of_sun": (0.45, 0.65),  # before evaporation takes its part,
     "infiltration_per_h": (0.3, 3.0),
     "vents_per_h": (15.0, 60.0),
     "vent_setpoint_degc": (20.0, 28.0),
@@ -140,7 +140,7 @@ def step(state: State, now: Forcing, p: Mapping[str, Array], step_s: float) -> t
     vapour_kpa = state.vapour_kg_m3 * (state.air_degc + KELVIN) / VAPOUR_KG_K_M3_KPA
     wet = (state.moisture_m3_m3 - p["wilting_m3_m3"]) / p["available_m3_m3"]
     stress = np.clip(wet / (1.0 - p["depletion_share"]), 0.0, 1.0)  # FAO-56 eq. 84
-    reference = reference_evapotranspiration_mm_h(0.7 * now.sun_w_m2, state.air_degc, p["air_movement_m_s"], vapour_kpa)
+    reference = reference_evapotranspiration_mm_h(0.5 * now.sun_w_m2, state.air_degc, p["air_movement_m_s"], vapour_kpa)
     drunk_mm_h = np.maximum(reference, 0.0) * stress * p["crop_coefficient"]  # FAO-56 eq. 81
     thirsty = now.morning * (wet < 1.0 - p["depletion_share"])
     irrigating = np.maximum(state.irrigating, thirsty) * (wet < 1.0)
@@ -195,10 +195,14 @@ class _Running(Blocks):
         self._patches = Wander(seed, "greenhouse", "patches", devices=devices, step_s=step_s, memory_s=500.0)
         first = Weather(self.p, seed=seed, scenario="greenhouse", start_ns=start_ns, step_s=step_s).advance(np.zeros(1))
         air = np.maximum(first.temperature_degc[0] + 1.0, self.p["heater_setpoint_degc"])
-        self.p["deep_degc"] = 0.5 * (air + first.temperature_degc[0]) + 2.0
+        sun = self._weather.day_sun_w_m2 * self.p["cover_transmittance"]
+        excess = 0.3 * sun / (self.p["cover_loss_w_m2_k"] + 12.0)  # evaporation and vents take the rest
+        self.p["deep_degc"] = np.maximum(self._weather.day_degc + excess, self.p["heater_setpoint_degc"])
+        coupling = self.p["soil_coupling_w_m2_k"] + self.p["deep_coupling_w_m2_k"]
+        soil = self.p["deep_degc"] + self.p["soil_share_of_sun"] * sun / coupling
         wet = self.p["wilting_m3_m3"] + self.p["available_m3_m3"] * (1.0 - 0.8 * self.p["depletion_share"])
         vapour = VAPOUR_KG_K_M3_KPA * first.vapour_kpa[0] / (first.temperature_degc[0] + KELVIN)
-        self._state = State(air, self.p["deep_degc"] + 0.0, vapour, wet, np.zeros(devices))
+        self._state = State(air, soil, vapour, wet, np.zeros(devices))
 
     def nodes(self, seconds: Array, acting_ns: NDArray[np.int64]) -> Array:
         sky = self._weather.advance(seconds)

@@ -113,6 +113,10 @@ class Weather:
 
     Args:
         p: parameters of the devices, those of `RANGES` among them.
+
+    Attributes:
+        day_degc: (devices,) what the days about the start are like, without fronts.
+        day_sun_w_m2: (devices,) their mean radiation.
     """
 
     def __init__(self, p: Mapping[str, Array], *, seed: int, scenario: str, start_ns: int, step_s: float) -> None:
@@ -130,7 +134,9 @@ class Weather:
         self._dew = wander("dew", 10 * 3600.0, 1800.0)
         self._gust = wander("gust", GUST_MEMORY_S)
         self._weight = float(-np.expm1(-step_s / AIR_MEMORY_S))
-        self._day_part = self._warmth_before()
+        self._day_part, self.day_sun_w_m2 = self._before()
+        warmth = 0.7 * self.day_sun_w_m2 - 0.6 * NIGHT_COOLING_W_M2
+        self.day_degc = self._climate(np.array([self._start_s]))[0] + p["radiation_gain_k_m2_w"] * warmth
 
     def advance(self, seconds: Array) -> Sky:
         """The weather at the next nodes, (n,) seconds since the start."""
@@ -165,9 +171,10 @@ class Weather:
         level = mean - p["radiation_gain_k_m2_w"] * (RADIATION_YEAR_W_M2 - 0.6 * NIGHT_COOLING_W_M2)
         return np.asarray(level - np.cos(year)[:, np.newaxis] * p["season_amplitude_k"])
 
-    def _warmth_before(self) -> Array:
-        """The lagged radiation at the start, from the two days before it under a middling sky."""
+    def _before(self) -> tuple[Array, Array]:
+        """The lagged radiation at the start, and its plain mean, from the two days before it under a middling sky."""
         ago = np.arange(0.0, 2 * DAY_S, 900.0)
         sine = sine_of_elevation(self._start_s - ago, self._p["latitude_deg"], self._p["longitude_deg"])
         weights = np.exp(-ago / AIR_MEMORY_S)
-        return np.asarray(weights @ (0.65 * solar_clear_w_m2(sine) - 0.6 * NIGHT_COOLING_W_M2) / weights.sum())
+        sun = 0.65 * solar_clear_w_m2(sine)
+        return weights @ (sun - 0.6 * NIGHT_COOLING_W_M2) / weights.sum(), sun.mean(axis=0)
