@@ -176,7 +176,7 @@ def _sensors(choices: list[str], scenario: Scenario) -> dict[str, list[SensorMod
             complaint = ""
             for measurand in [name] if equals else units:
                 try:
-                    fits[measurand] = find(part.strip(), units[measurand])
+                    fits[measurand] = find(part.strip(), units[measurand], measurand)
                 except ValueError as error:
                     complaint = str(error)
             if not fits:

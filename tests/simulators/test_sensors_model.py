@@ -121,3 +121,4 @@ def test_a_part_that_is_not_there_is_named_with_those_that_are() -> None:
         find("SHT99", "Cel")
     with pytest.raises(ValueError, match="several quantities"):
         find("Alphasense-B4", "[ppb]")
+    assert find("Alphasense-B4", "[ppb]", "no2_roadside").name == "Alphasense-B4/no2"

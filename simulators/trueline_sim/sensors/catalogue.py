@@ -406,22 +406,24 @@ def in_unit(model: SensorModel, unit: str) -> SensorModel:
     return replace(model, unit=unit, **{field: getattr(model, field) * factor for field in _SCALED})
 
 
-def find(part: str, unit: str) -> SensorModel:
+def find(part: str, unit: str, measurand: str = "") -> SensorModel:
     """The model of a part, or "part/quantity", that measures in a unit.
 
+    Args:
+        part: whatever the case of its letters.
+        unit: UCUM code; the model comes in it.
+        measurand: where a part measures several quantities in that unit, the one whose name is in this.
+
     Raises:
-        ValueError: there is none; the message names those there are.
+        ValueError: there is none, or there are several; the message names them.
     """
-    fits = []
-    for model in PARTS:
-        if part.casefold() in {model.part.casefold(), model.name.casefold()}:
-            try:
-                fits.append(in_unit(model, unit))
-            except ValueError:
-                continue
+    named = [model for model in PARTS if part.casefold() in {model.part.casefold(), model.name.casefold()}]
+    fits = [in_unit(model, unit) for model in named if unit == model.unit or (model.unit, unit) in _FACTORS]
+    if len(fits) > 1:
+        fits = [model for model in fits if model.quantity in measurand] or fits
     if len(fits) == 1:
         return fits[0]
-    known = ", ".join(sorted({model.name for model in PARTS}))
     if fits:
         raise ValueError(f"{part} measures several quantities in {unit}: {', '.join(model.name for model in fits)}")
+    known = ", ".join(sorted({model.name for model in PARTS}))
     raise ValueError(f"no sensor {part!r} measures in {unit}; there are {known}")
