@@ -70,8 +70,8 @@ def test_a_card_that_goes_on_with_its_old_numbers_loses_what_is_new(site: Site, 
 def test_a_flipped_bit_in_the_log_rewinds_the_spool_and_nothing_is_lost(site: Site, proof: Proof) -> None:
     """A bit flips in the spool's log and shortens it: every row is stored at least once, none of them wrong."""
     n, rng = max(2, campaign(10)), proof.rng()
-    source = write_rows(site.folder / "rows.csv", 1200 * n, proof.seed)
-    agent = site.add_agent("flipped-1", [stream(source, speed=1500.0)], frame=_FRAME)
+    source = write_rows(site.folder / "rows.csv", 8000 * n, proof.seed)
+    agent = site.add_agent("flipped-1", [stream(source, speed=800.0)], frame=_FRAME)
     rewound = 0
     for _ in range(n):
         agent.start()
