@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["InFlight", "LaneWindow", "SenderLimits"]
 
 _WINDOW_START: Final = 8
+_ROUND_TRIP_MIN_S: Final = 0.01  # a clock may measure none at all, and twice nothing is no patience
 _UNLIMITED: Final = 1 << 30
 
 
@@ -169,7 +170,7 @@ class LaneWindow:
         return True
 
     def _patience_s(self) -> float:
-        round_trip = self.timeout_s if self.backed_off or self.srtt_s is None else self.srtt_s
+        round_trip = self.timeout_s if self.backed_off or self.srtt_s is None else max(self.srtt_s, _ROUND_TRIP_MIN_S)
         return min(round_trip * 2.0 ** min(self.rewinds, 16), self.limits.timeout_max_s)
 
     def rewind_to_floor(self, now_s: float) -> None:
