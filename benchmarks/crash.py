@@ -38,7 +38,8 @@ Written by `benchmarks/crash.py` out of the runs' own words; do not edit it by h
 `tests/crash`, with the number of faults it ran, its seed, what it found, and beside it the *negative control*: the same
 fault with the protection taken off, which has to fail. A test that cannot fail proves nothing.
 
-`make crash` runs all of it, CI a tenth; N is what was really run for this page. A failure replays with `TRUELINE_SEED` set to the seed in its row.
+`make crash` runs all of it, CI a tenth; N is what was really run for this page. A failure replays with `TRUELINE_SEED`
+set to the seed in its row.
 """
 _TAIL = """
 ## What this cannot show
