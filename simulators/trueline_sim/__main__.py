@@ -5,6 +5,8 @@ trueline-sim demo --headless --seconds 20 --json     the same for a script: the 
 trueline-sim fleet --devices 1000 --broker 127.0.0.1:1883 --cloud-state state/cloud
 trueline-sim scenarios                               what can be simulated, a sentence each
 trueline-sim record greenhouse --devices 100 --hours 24 --seed 1 --out recording
+trueline-sim compare cold_chain --sensors DS18B20,SHT31 --measurand air_temperature --wanted-u 0.2
+trueline-sim plot recording --out pictures
 trueline-sim score --truth recording --readings recording/readings.parquet --html report.html
 """
 
@@ -20,6 +22,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from trueline_sim.compare_command import add_compare
+from trueline_sim.plot import add_plot
 from trueline_sim.record_command import add_record, add_scenarios
 from trueline_sim.score.commands import add_score
 
@@ -45,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     add_record(
         commands.add_parser("record", help="raw readings, truth and fault labels of a simulated fleet, as Parquet")
     )
+    add_compare(commands.add_parser("compare", help="which part, how many and how often, meet a wanted uncertainty"))
+    add_plot(commands.add_parser("plot", help="pictures of a recording, a real channel beside it"))
     add_score(commands.add_parser("score", help="readings against the truth of a recording"))
     return parser
 

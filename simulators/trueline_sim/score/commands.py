@@ -117,7 +117,7 @@ def percent(value: float | None) -> str:
 HEADS = ("channel", "cells", "n", "RMSE raw", "out", "gain", "50%", "90%", "95%", "width 95%", "CRPS")
 ALARM_HEADS = (
     *("channel", "wrongly excl.", "faulty passed", "false alarms/d"),
-    *("faults AP", "faults VUS-PR", "process AP", "process VUS-PR"),
+    *("faults: share", "AP", "VUS-PR", "process: share", "AP", "VUS-PR"),
 )
 FAULT_HEADS = ("fault", "labels", "detected", "median delay s", "p90 s", "readings")
 
@@ -152,12 +152,12 @@ def errors(name: str, channel: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def alarm_line(name: str, channel: dict[str, Any]) -> tuple[str, ...]:
     """What a channel's alarms and scores are worth."""
-    excluded, ranked = channel["excluded"], channel["ranked"]
-    pairs = [
-        number(ranked[what][key], 3) for what in ("sensor_faults", "process_anomalies") for key in ("ap", "vus_pr")
-    ]
-    wrong, passed = excluded["share_wrongly_excluded"], excluded["share_of_faulty_passed"]
-    return (name, percent(wrong), percent(passed), number(channel["alarms"]["false_a_day"], 3), *pairs)
+    excluded, alarms, ranked = channel["excluded"], channel["alarms"], channel["ranked"]
+    shares = (excluded["share_wrongly_excluded"], excluded["share_of_faulty_passed"])
+    told = [name, *map(percent, shares), number(alarms["false_a_day"], 3)]
+    for what in ("sensor_faults", "process_anomalies"):
+        told += [percent(ranked[what]["share"]), *(number(ranked[what][key], 3) for key in ("ap", "vus_pr"))]
+    return tuple(told)
 
 
 def faults(result: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -132,7 +132,7 @@ class ChannelScore:
         self.counts: defaultdict[str, int] = defaultdict(int)
         self.kinds: defaultdict[str, _Kind] = defaultdict(_Kind)
         self.ranked = _Ranked()
-        self.over_time = np.zeros((len(bins) - 1, 4))
+        self.over_time = {subset: np.zeros((len(bins) - 1, 3)) for subset in ("good", "clean")}
         self.worst: list[dict[str, Any]] = []
         self.judged = False
         self.scored_by = "nothing"
@@ -149,12 +149,14 @@ class ChannelScore:
             for subset, chosen in subsets.items():
                 at = start + np.flatnonzero(chosen[start : start + _CHUNK])
                 self.tallies[subset].add(truth[at], raw[at], cells.value[at], u[at], base.device[at])
-        rows = both & good
-        error = cells.value[rows] - truth[rows]
-        which = np.clip(np.searchsorted(self.bins, base.time_true_ns[rows], side="right") - 1, 0, len(self.bins) - 2)
-        for column, weights in enumerate((np.ones(len(error)), error, error**2, np.nan_to_num(u[rows]) ** 2)):
-            self.over_time[:, column] += np.bincount(which, weights=weights, minlength=len(self.bins) - 1)
-        self._worst(base, np.flatnonzero(rows), error, u[rows], cells.value[rows], marks)
+        which = np.clip(np.searchsorted(self.bins, base.time_true_ns, side="right") - 1, 0, len(self.bins) - 2)
+        error = cells.value - truth
+        for subset, sums in self.over_time.items():
+            rows = subsets[subset]
+            for column, weights in enumerate((None, error[rows] ** 2, np.nan_to_num(u[rows]) ** 2)):
+                sums[:, column] += np.bincount(which[rows], weights=weights, minlength=len(self.bins) - 1)
+        rows = subsets["good"]
+        self._worst(base, np.flatnonzero(rows), error[rows], u[rows], cells.value[rows], marks)
 
     def _worst(self, base: Base, rows: NDArray[np.int64], error: Array, u: Array, value: Array, marks: _Marks) -> None:
         """The worst cell of each of the worst devices, by error in units of u where there is one."""
