@@ -117,7 +117,7 @@ def with_u(folder: Path, factor: float) -> Path:
 
 
 def deserved(name: str, truth: NDArray[np.float64], u: float, level: float) -> float:
-    """Exact share of readings within the interval, over devices, halfway through the run; the air is around all of them."""
+    """Exact share of readings within the interval, over devices, halfway through the run, in the place's own air."""
     model = CATALOGUE[SENSORS[name][0]]
     column = list(SENSORS).index(name)
     halfway_s = 0.5 * STEPS * INTERVAL_S

@@ -162,7 +162,7 @@ def _calibration(axis: Any, channel: ChannelScore) -> None:
     for subset, tally in channel.tallies.items():
         if observed := tally.reliability():
             axis.plot(NOMINAL, observed, marker="o", markersize=3, color=_COLOURS[subset], label=subset, linewidth=1.2)
-    axis.set(title="Coverage; above the line: u too wide", xlabel="nominal", ylabel="observed")
+    axis.set(title="Coverage (above: u too wide)", xlabel="nominal", ylabel="observed")
     axis.set(xlim=(0, 1), ylim=(0, 1.02), aspect="equal")
     axis.legend(loc="best", fontsize=7.5)
 
@@ -188,8 +188,8 @@ def _residual(axis: Any, channel: ChannelScore, unit: str) -> None:
             axis.plot(when, promised, color="#222222", linewidth=0.9, linestyle=(0, (4, 3)), label="u of the good")
         rms = np.sqrt(squares[some] / count[some])
         axis.plot(when, rms, color=_COLOURS[subset], linewidth=1.2, label=f"RMS error, {subset}")
-    axis.set(title="Error over time", ylabel=unit, yscale="log")
-    axis.legend(loc="upper left", ncols=3, bbox_to_anchor=(0.2, 1.13))
+    axis.set(title="Error", ylabel=unit, yscale="log")
+    axis.legend(loc="lower right", ncols=3, bbox_to_anchor=(1.0, 0.98), fontsize=7.5)
     axis.xaxis.set_major_formatter(charts.date_format(axis))
 
 
