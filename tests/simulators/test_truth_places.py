@@ -65,7 +65,7 @@ def test_the_books_of_heat_and_water_close(
     one = np.ones(devices)
     moisture = p["wilting_m3_m3"] + max(wet, 0.0) * p["available_m3_m3"]
     full = p["wilting_m3_m3"] + p["available_m3_m3"] + p["saturation_excess_m3_m3"]
-    before = State(air * one, 18.0 * one, 0.008 * one, np.minimum(moisture, full), 0 * one)
+    before = State(air * one, 18.0 * one, 0.008 * one, np.minimum(moisture, full), 0 * one, 0 * one)
     now = Forcing(outside * one, 0.006 * one, sun * one, door * one, one, one, stuck * one, 0 * one)
     after, flux = greenhouse.step(before, now, p, step_s)
     held = p["thermal_mass_j_m2_k"] * (after.air_degc - before.air_degc)

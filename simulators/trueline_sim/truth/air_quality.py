@@ -42,7 +42,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "oxidant_ppb": (25.0, 45.0),  # Clapp and Jenkin: regional, 30 to 40
     "oxidant_per_nox": (0.05, 0.2),  # primary NO2, Clapp and Jenkin: 0.1
     "photochemical_ppb": (5.0, 45.0),  # of ozone, on a day of full sun
-    "night_loss_share": (0.2, 0.7),  # deposited under the inversion
+    "night_loss_share": (0.1, 0.55),  # deposited under the inversion
     "pm_regional_ug_m3": (3.0, 15.0),
     "pm_per_nox_ug_m3_ppb": (0.05, 0.3),
     "rush_share": (0.3, 0.8),
@@ -62,6 +62,8 @@ NS_PER_S = 1_000_000_000
 LEIGHTON_PPB_M2_W = 18.0 / 900.0
 """J/k = [NO][O3]/[NO2]: about 18 ppb at 900 W/m2 (J 0.008 /s, k 4.4e-4 /ppb/s; Seinfeld and Pandis sect. 6.2)."""
 CO_PPB_PER_SMOKE = 6.0
+EDDIES = 0.025
+"""Share by which what comes from afar is uneven, as eddies carry it by."""
 LAYER_TYPICAL_M = 500.0
 RUSH_H = (8.0, 17.8)
 RUSH_WIDTH_H = (1.1, 1.7)
@@ -125,15 +127,17 @@ class _Running(Blocks):
         standing = p["nox_ppb"] * emission.traffic * diluted * np.exp(0.35 * airs)
         mixed = relax(standing, self._mixed, self._share["mix"])
         spread = p["plume_spread"]
-        nox = mixed * np.exp(spread * self._plumes.advance(len(seconds)) - 0.5 * spread**2)
+        plumes = self._plumes.advance(len(seconds))
+        nox = mixed * np.exp(spread * plumes - 0.5 * spread**2)
         cooked = relax(sky.radiation_w_m2, self._cooked, self._share["cook"])
         lying = 1.0 - p["night_loss_share"] * np.exp((p["layer_night_m"] - emission.layer_m) / LAYER_TYPICAL_M)
         warm = np.clip((sky.temperature_degc + 5.0) / 30.0, 0.1, 1.5)
         oxidant = p["oxidant_ppb"] * np.exp(0.15 * region) * lying + p["photochemical_ppb"] * cooked / 500.0 * warm
-        oxidant = oxidant + p["oxidant_per_nox"] * nox
+        oxidant = oxidant * (1.0 + EDDIES * (plumes + 1.5 * airs)) + p["oxidant_per_nox"] * nox
         no2, o3 = photostationary(nox, oxidant, LEIGHTON_PPB_M2_W * sky.radiation_w_m2)
         smoke = self.episodes.level("smoke", acting_ns, ANOMALY_RANGES["smoke"])
         haze = p["pm_regional_ug_m3"] * np.exp(0.5 * region + 0.1 * airs) * (LAYER_TYPICAL_M / emission.layer_m) ** 0.15
+        haze = haze * (1.0 + EDDIES * plumes)
         pm = haze + p["pm_per_nox_ug_m3_ppb"] * nox + smoke
         co = p["co_background_ppb"] * np.exp(0.1 * region) + p["co_per_nox"] * nox + CO_PPB_PER_SMOKE * smoke
         humidity = 100.0 * np.minimum(sky.vapour_kpa / saturation_kpa(sky.temperature_degc), 1.0)

@@ -49,17 +49,20 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "vent_setpoint_degc": (20.0, 28.0),
     "heater_setpoint_degc": (2.0, 16.0),
     "heater_w_m2": (60.0, 250.0),
-    "crop_coefficient": (0.4, 1.15),  # FAO-56 table 12: initial 0.4-0.6, full crop 1.05-1.15
+    "crop_coefficient": (0.15, 1.15),  # FAO-56 table 12: bare 0.15, initial 0.4-0.6, full crop 1.05-1.15
     "air_movement_m_s": (0.1, 0.6),
     "root_depth_m": (0.2, 0.5),
     "wilting_m3_m3": (0.05, 0.14),  # FAO-56 table 19, sand to loam
     "available_m3_m3": (0.08, 0.18),
     "saturation_excess_m3_m3": (0.08, 0.2),
-    "depletion_share": (0.2, 0.5),  # FAO-56 table 22: p
+    "stress_share": (0.3, 0.6),  # FAO-56 table 22: p, the depletion from which a crop drinks less
+    "depletion_share": (0.005, 0.4),  # at which the gardener waters: drip every morning, or now and then
+    "bulb_share": (0.1, 0.5),  # of the root zone is wetted directly, and holds the sensor
+    "bulb_memory_s": (3600.0, 36_000.0),
     "drainage_per_h": (0.02, 0.3),
     "irrigation_mm_h": (3.0, 12.0),
     "irrigation_hour_h": (5.0, 10.0),
-    "patchiness_k_m2_w": (0.0005, 0.004),  # how uneven the air is, for each watt of sun
+    "patchiness_k_m2_w": (0.0002, 0.0025),  # how uneven the air is, for each watt of sun
 }
 ANOMALY_RANGES = {
     "irrigation_stuck": (0.2, 1.0),  # share of the valve that no longer closes
@@ -118,6 +121,7 @@ class State(NamedTuple):
     vapour_kg_m3: Array
     moisture_m3_m3: Array
     irrigating: Array
+    excess_m3_m3: Array  # by which the wetted bulb is moister than the mean
 
 
 class Fluxes(NamedTuple):
@@ -139,7 +143,7 @@ def step(state: State, now: Forcing, p: Mapping[str, Array], step_s: float) -> t
     # water
     vapour_kpa = state.vapour_kg_m3 * (state.air_degc + KELVIN) / VAPOUR_KG_K_M3_KPA
     wet = (state.moisture_m3_m3 - p["wilting_m3_m3"]) / p["available_m3_m3"]
-    stress = np.clip(wet / (1.0 - p["depletion_share"]), 0.0, 1.0)  # FAO-56 eq. 84
+    stress = np.clip(wet / (1.0 - p["stress_share"]), 0.0, 1.0)  # FAO-56 eq. 84
     reference = reference_evapotranspiration_mm_h(0.5 * now.sun_w_m2, state.air_degc, p["air_movement_m_s"], vapour_kpa)
     drunk_mm_h = np.maximum(reference, 0.0) * stress * p["crop_coefficient"]  # FAO-56 eq. 81
     thirsty = now.morning * (wet < 1.0 - p["depletion_share"])
@@ -152,6 +156,9 @@ def step(state: State, now: Forcing, p: Mapping[str, Array], step_s: float) -> t
     room_mm_h = np.maximum(full - state.moisture_m3_m3, 0.0) * depth_mm_s / step_s + drunk_mm_h
     drained_mm_h = np.maximum(drained_mm_h, given_mm_h - room_mm_h)  # what saturated soil cannot hold runs off
     moisture = state.moisture_m3_m3 + (given_mm_h - drunk_mm_h - drained_mm_h) * (step_s / depth_mm_s)
+    share = p["bulb_share"]
+    soaked = given_mm_h * (step_s / depth_mm_s) * (1.0 - share) / share  # all falls on the bulb, and spreads
+    excess = (state.excess_m3_m3 + soaked) * np.exp(-step_s / p["bulb_memory_s"])
     # heat
     latent = drunk_mm_h * (LATENT_J_KG / 3600.0)
     sun_air = p["air_share_of_sun"] * now.sun_w_m2
@@ -178,7 +185,7 @@ def step(state: State, now: Forcing, p: Mapping[str, Array], step_s: float) -> t
         drunk_mm_h,
         drained_mm_h,
     )
-    return State(air, soil, vapour, moisture, irrigating), fluxes
+    return State(air, soil, vapour, moisture, irrigating, excess), fluxes
 
 
 class _Running(Blocks):
@@ -192,7 +199,7 @@ class _Running(Blocks):
         self.p = draw_parameters(RANGES, devices=devices, seed=seed, scenario="greenhouse")
         step_s = self.grid.step_s
         self._weather = Weather(self.p, seed=seed, scenario="greenhouse", start_ns=start_ns, step_s=step_s)
-        self._patches = Wander(seed, "greenhouse", "patches", devices=devices, step_s=step_s, memory_s=500.0)
+        self._patches = Wander(seed, "greenhouse", "patches", devices=devices, step_s=step_s, memory_s=1500.0)
         first = Weather(self.p, seed=seed, scenario="greenhouse", start_ns=start_ns, step_s=step_s).advance(np.zeros(1))
         air = np.maximum(first.temperature_degc[0] + 1.0, self.p["heater_setpoint_degc"])
         sun = self._weather.day_sun_w_m2 * self.p["cover_transmittance"]
@@ -202,18 +209,20 @@ class _Running(Blocks):
         soil = self.p["deep_degc"] + self.p["soil_share_of_sun"] * sun / coupling
         wet = self.p["wilting_m3_m3"] + self.p["available_m3_m3"] * (1.0 - 0.8 * self.p["depletion_share"])
         vapour = VAPOUR_KG_K_M3_KPA * first.vapour_kpa[0] / (first.temperature_degc[0] + KELVIN)
-        self._state = State(air, soil, vapour, wet, np.zeros(devices))
+        self._state = State(air, soil, vapour, wet, np.zeros(devices), np.zeros(devices))
 
     def nodes(self, seconds: Array, acting_ns: NDArray[np.int64]) -> Array:
         sky = self._weather.advance(seconds)
         forcing = self._forcing(sky, acting_ns)
-        air, soil, vapour, moisture = (np.empty_like(sky.cover) for _ in range(4))
+        air, soil, vapour, moisture, excess = (np.empty_like(sky.cover) for _ in range(5))
         for k, row in enumerate(zip(*forcing, strict=True)):
             self._state, _ = step(self._state, Forcing(*row), self.p, self.grid.step_s)
-            air[k], soil[k], vapour[k], moisture[k], _ = self._state
+            air[k], soil[k], vapour[k], moisture[k], _, excess[k] = self._state
         uneven = self._patches.advance(len(seconds)) * self.p["patchiness_k_m2_w"] * forcing.sun_w_m2
         saturated = VAPOUR_KG_K_M3_KPA * saturation_kpa(air + uneven) / (air + uneven + KELVIN)
         humidity = 100.0 * np.minimum(vapour / saturated, 1.0)
+        full = self.p["wilting_m3_m3"] + self.p["available_m3_m3"] + self.p["saturation_excess_m3_m3"]
+        moisture = np.minimum(moisture + excess, full)
         light = forcing.sun_w_m2 * LUX_PER_W_M2
         return np.stack((air + uneven, humidity, soil, light, moisture, sky.temperature_degc))
 

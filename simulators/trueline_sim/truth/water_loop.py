@@ -18,7 +18,7 @@ import numpy as np
 
 from trueline_sim.randomness import stream
 from trueline_sim.truth.blocks import Blocks, Episodes
-from trueline_sim.truth.draws import Levels, Wander, draw_parameters, relax
+from trueline_sim.truth.draws import Wander, draw_parameters, relax
 from trueline_sim.truth.scenario import Measurand
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "motor_rise_k": (25.0, 70.0),
     "motor_memory_s": (1200.0, 6000.0),
     "fan_k": (0.0, 1.0),  # the motor's fan, or whatever else switches: the step in its temperature
-    "fan_hold_s": (20.0, 120.0),
+    "fan_period_s": (40.0, 400.0),
+    "fan_duty": (0.2, 0.8),
+    "mixing_k": (0.005, 0.05),  # water of many temperatures passes the probe
     "warm_share": (0.2, 1.0),  # how far from cold to steady the loop is at the start
     "vibration_1_g": (0.02, 0.3),
     "vibration_2_g": (0.03, 0.4),
@@ -118,7 +120,9 @@ class _Running(Blocks):
             wander("room", 1800.0, 120.0),
         ]
         self._pockets = stream(seed, "water_loop", "air pockets")
-        self._fan = Levels(seed, "water_loop", "fan", devices=devices, step_s=step_s, hold_s=p["fan_hold_s"])
+        self._late = wander("fan", 600.0)
+        self._mix = wander("mixing", 240.0)
+        self._fan_phase = stream(seed, "water_loop", "fan phase").random(devices)
         self._noise = stream(seed, "water_loop", "noise")
         self._phase = stream(seed, "water_loop", "phase")
         p["droop"] = p["droop_share"] * p["shutoff_bar"] / p["design_flow_l_min"] ** 2
@@ -173,18 +177,23 @@ class _Running(Blocks):
         voltage = p["mains_v"] + p["mains_wander_v"] * mains_of
         current = electric / (voltage * p["power_factor"])
         held = p["water_l"] * WATER_J_L_K
-        water = relax(shaft / p["water_loss_w_k"], self._water_k, -np.expm1(-step_s * p["water_loss_w_k"] / held))
+        room = 0.5 * room_of
+        gained = shaft / p["water_loss_w_k"] + room
+        water = relax(gained, self._water_k, -np.expm1(-step_s * p["water_loss_w_k"] / held))
         duty = shaft / p["rated_w"]
         motor = relax(p["motor_rise_k"] * duty, self._motor_k, -np.expm1(-step_s / p["motor_memory_s"]))
-        fan = p["fan_k"] * np.round(self._fan.advance(n))
-        room = p["room_degc"] + 0.3 * room_of
+        cycles = seconds[:, np.newaxis] / p["fan_period_s"] + self._fan_phase + 0.2 * self._late.advance(n)
+        fan = p["fan_k"] * (cycles % 1.0 < p["fan_duty"])
+        mixing = p["mixing_k"] * self._mix.advance(n)
         # vibration
         rough = 1.0 + 4.0 * vapour + 1.5 * closed * suction + 0.5 * air
         away = speed**2 * rough
         first = p["vibration_1_g"] * away * (1.0 + p["vibration_wander"] * (slow_1 + 0.35 * mid_1))
         second = p["vibration_2_g"] * away * (1.0 + p["vibration_wander"] * (slow_2 + 0.35 * mid_2))
-        motor_degc = room + 0.6 * water + motor + fan
-        return np.stack((first, second, current, pressure, motor_degc, room + water, voltage, flow, level, rough))
+        motor_degc = p["room_degc"] + room + 0.6 * water + motor + fan
+        return np.stack(
+            (first, second, current, pressure, motor_degc, p["room_degc"] + water + mixing, voltage, flow, level, rough)
+        )
 
     def samples(self, slow: Array, seconds: Array, time_ns: NDArray[np.int64]) -> Array:
         del seconds, time_ns

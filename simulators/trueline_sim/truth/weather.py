@@ -32,13 +32,14 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "climate_offset_k": (-3.0, 3.0),
     "season_amplitude_k": (3.0, 8.0),  # beyond what the radiation of the season does by itself
     "front_amplitude_k": (1.5, 5.0),
-    "radiation_gain_k_m2_w": (0.012, 0.032),  # 5 to 14 K between night and afternoon on a clear summer day
+    "radiation_gain_k_m2_w": (0.010, 0.036),  # 5 to 19 K between night and afternoon on a clear summer day
+    "surface_gain_k_m2_w": (0.001, 0.006),  # the lowest metres answer a passing cloud within minutes
     "cloudiness_mean": (-1.5, 1.0),  # logit of cover: 18 % to 73 % in the mean
     "cloudiness_spread": (1.0, 2.5),
     "cloud_transmittance": (0.15, 0.4),  # Kasten and Czeplak: 0.25 under overcast, by type of cloud 0.16 to 0.61
-    "dew_depression_k": (2.0, 9.0),
+    "dew_depression_k": (0.5, 9.0),
     "wind_mean_m_s": (1.0, 5.0),
-    "turbulence_k": (0.05, 0.4),
+    "turbulence_k": (0.08, 0.6),
 }
 DAY_S = 86_400.0
 NS_PER_S = 1_000_000_000
@@ -46,10 +47,11 @@ HALF_CIRCLE_H = 12.0
 HORIZON = 1e-3
 FRONT_MEMORY_S = 50 * 3600.0
 CLOUD_MEMORY_S = (240.0, 1800.0)
-GUST_MEMORY_S = 300.0
+GUST_MEMORY_S = 1200.0
 AIR_MEMORY_S = 4 * 3600.0
 """Time constant of the mixed layer's temperature: puts the maximum about three hours after noon."""
 RADIATION_YEAR_W_M2 = 165.0
+SURFACE_MEMORY_S = 1500.0
 NIGHT_COOLING_W_M2 = 60.0
 SECOND_OF_1970_IS_DAY_OF_YEAR = 1.0
 YEAR_D = 365.2425
@@ -132,9 +134,10 @@ class Weather:
         self._cover = wander("cover", 0.5 * FRONT_MEMORY_S, 900.0)
         self._clouds = [wander(f"clouds {memory}", memory) for memory in CLOUD_MEMORY_S]
         self._dew = wander("dew", 10 * 3600.0, 1800.0)
-        self._gust = wander("gust", GUST_MEMORY_S)
+        self._gust = wander("gust", GUST_MEMORY_S, 90.0)
         self._weight = float(-np.expm1(-step_s / AIR_MEMORY_S))
-        self._day_part, self.day_sun_w_m2 = self._before()
+        self._day_part, self._surface, self.day_sun_w_m2 = self._before()
+        self._surface_weight = float(-np.expm1(-step_s / SURFACE_MEMORY_S))
         warmth = 0.7 * self.day_sun_w_m2 - 0.6 * NIGHT_COOLING_W_M2
         self.day_degc = self._climate(np.array([self._start_s]))[0] + p["radiation_gain_k_m2_w"] * warmth
 
@@ -152,10 +155,11 @@ class Weather:
         radiation = clear * (sun + (1.0 - sun) * p["cloud_transmittance"])
         balance = radiation - NIGHT_COOLING_W_M2 * (1.0 - 0.8 * cover)
         warmth = relax(balance, self._day_part, self._weight) * p["radiation_gain_k_m2_w"]
+        near = relax(radiation, self._surface, self._surface_weight) * p["surface_gain_k_m2_w"]
         slow = self._climate(utc) + p["front_amplitude_k"] * self._front.advance(n)
         gust = self._gust.advance(n)
         restless = p["turbulence_k"] * (0.4 + radiation * (1.0 / 400.0))
-        temperature = slow + warmth + restless * gust
+        temperature = slow + warmth + near + restless * gust
         dry = p["dew_depression_k"] * (1.3 - 0.9 * cover)
         dew = slow - dry + 1.5 * self._dew.advance(n) + 0.2 * warmth
         vapour = np.minimum(saturation_kpa(dew), saturation_kpa(temperature))
@@ -171,10 +175,10 @@ class Weather:
         level = mean - p["radiation_gain_k_m2_w"] * (RADIATION_YEAR_W_M2 - 0.6 * NIGHT_COOLING_W_M2)
         return np.asarray(level - np.cos(year)[:, np.newaxis] * p["season_amplitude_k"])
 
-    def _before(self) -> tuple[Array, Array]:
-        """The lagged radiation at the start, and its plain mean, from the two days before it under a middling sky."""
+    def _before(self) -> tuple[Array, Array, Array]:
+        """Radiation at the start, lagged in air and near the ground, and its mean of two days, under a middling sky."""
         ago = np.arange(0.0, 2 * DAY_S, 900.0)
         sine = sine_of_elevation(self._start_s - ago, self._p["latitude_deg"], self._p["longitude_deg"])
         weights = np.exp(-ago / AIR_MEMORY_S)
         sun = 0.65 * solar_clear_w_m2(sine)
-        return weights @ (sun - 0.6 * NIGHT_COOLING_W_M2) / weights.sum(), sun.mean(axis=0)
+        return weights @ (sun - 0.6 * NIGHT_COOLING_W_M2) / weights.sum(), sun[0], sun.mean(axis=0)
