@@ -59,7 +59,7 @@ class RealChannel:
     Attributes:
         title: file and column.
         value: (n,) in the order of the file.
-        interval_s: median time between rows; None where the file's first column is no time.
+        interval_s: median time between rows; None where no time can be read.
     """
 
     title: str
@@ -68,7 +68,7 @@ class RealChannel:
 
 
 def read_real(text: str, rows_max: int = _ROWS_MAX) -> RealChannel:
-    """Read "FILE:COLUMN"; the delimiter is found, the first column is taken for the time if it reads as one.
+    """Read "FILE:COLUMN"; the delimiter is found, and the time in the first column named after time or date.
 
     Raises:
         ConfigError: no such file, or no such column.
@@ -81,10 +81,11 @@ def read_real(text: str, rows_max: int = _ROWS_MAX) -> RealChannel:
             dialect = csv.Sniffer().sniff(file.read(_SAMPLE), delimiters=_DELIMITERS)
             file.seek(0)
             rows = csv.DictReader(file, dialect=dialect)
-            first, names = (rows.fieldnames or [""])[0], list(rows.fieldnames or [])
+            names = list(rows.fieldnames or [])
+            clock = next((name for name in names if "time" in name.casefold() or "date" in name.casefold()), None)
             if column not in names:
                 raise ConfigError(f"--real {text}: no column {column!r}; there are {', '.join(names)}")
-            taken = [(row[first], row[column]) for row in itertools.islice(rows, rows_max)]
+            taken = [(row[clock] if clock else "", row[column]) for row in itertools.islice(rows, rows_max)]
     except (OSError, csv.Error) as error:
         raise ConfigError(f"--real {text}: {error}") from error
     times = [_moment(time) for time, _ in taken]
@@ -94,12 +95,14 @@ def read_real(text: str, rows_max: int = _ROWS_MAX) -> RealChannel:
 
 
 def _moment(text: str) -> float | None:
-    try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError:
-        number = _number(text)
-        return None if np.isnan(number) else number
-    return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+    for form in (None, "%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M"):
+        try:
+            moment = datetime.fromisoformat(text) if form is None else datetime.strptime(text, form).replace(tzinfo=UTC)
+        except ValueError:
+            continue
+        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+    number = _number(text)
+    return None if np.isnan(number) else number
 
 
 def _number(text: str) -> float:

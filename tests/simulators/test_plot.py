@@ -46,6 +46,8 @@ def test_real_files_are_read_as_they_come(tmp_path: Path) -> None:
     channel = read_real(f"{real}:a")
     np.testing.assert_array_equal(channel.value, [1.0, np.nan, 4.0])
     assert channel.interval_s == 60.0
+    real.write_text("No,Timestamp,a\n1,18/08/2021 12:15:00,1\n2,18/08/2021 12:30:00,2\n")
+    assert read_real(f"{real}:a").interval_s == 900.0
 
 
 def test_recorded_pressure_is_read(data_folder: Path) -> None:
