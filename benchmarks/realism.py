@@ -11,7 +11,7 @@ Resolution and noise are read off a *calibration* stretch of the real channel; d
     grid         difference of log10 of the number of distinct values
 
 `typical` is the median device of all drawn; `twin` the one device nearest to the real one, over all channels and the
-first three respects. The yardsticks: `real` is the real channel at another time or from another unit (the floor); `noise`
+first three respects. The yardsticks: `real` is the channel at another time or from another unit (the floor); `noise`
 and `sine` are white noise and a sine of the real mean, spread and grid, as naive simulators send (negative controls).
 
     benchmarks/realism.py --data ../shared/data [--json] [--plots DIR] [--page docs/realism.md]
@@ -65,10 +65,10 @@ OPENING = """# How real the simulators are
 
 Written by `benchmarks/realism.py`; do not edit. Distances of simulated from real channels, 0 being alike; what each
 means is on top of that file. `typical`: the median of all devices, drawn from the scenario's whole ranges. `twin`: the
-one of them that is nearest over all channels. `real`: the same channel at another time or from another unit, as near as
-one can ask. `noise`, `sine`: what naive simulators send. No parameter was fitted to a channel, but the ranges were drawn
-up, and mended, while looking at these very data: the distances say how like, not how general. Resolution and noise of
-the sensor are those of the channel in another stretch. With `--plots DIR` the same script draws real beside simulated.
+one of them that is nearest over all channels. `real`: the channel at another time or from another unit, as near as one
+can ask. `noise`, `sine`: what naive simulators send. No parameter was fitted to a channel, but the ranges were drawn
+up, and mended, while looking at these data: the distances say how like, not how general. The sensor has the resolution
+and noise of the channel in another stretch. With `--plots DIR` the script draws real beside simulated.
 
 Known to be unlike: the noise of EPA's NO2 cells grows with the heat of their case, ours does not; real PM2.5 has bursts
 of some minutes at night, real gases and temperature are more restless within the hour; SKAB's bench has single dips of
@@ -317,6 +317,7 @@ def page(tables: dict[str, dict[str, dict[str, dict[str, float]]]], means: dict[
     units = {"spectrum": "dB", "memory": "", "increments": "sd", "repeats": "share", "grid": "log10"}
     lines = [
         *OPENING.splitlines(),
+        "",
         "## Mean over channels",
         "",
         "| | " + " | ".join(WITNESSES) + " |",
@@ -332,7 +333,7 @@ def page(tables: dict[str, dict[str, dict[str, dict[str, float]]]], means: dict[
             for respect in RESPECTS:
                 cells = " | ".join(f"{rows[witness][respect]:.2f}" for witness in WITNESSES)
                 lines.append(f"| {channel} | {respect} | {cells} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(line.replace("  |", " |") for line in lines) + "\n"
 
 
 def main() -> int:

@@ -123,7 +123,8 @@ class _Running(Blocks):
         emission = self._emission(sky, seconds, acting_ns)
         region = self._region.advance(len(seconds))
         airs = self._airs.advance(len(seconds))
-        diluted = LAYER_TYPICAL_M / emission.layer_m * (p["wind_mean_m_s"] / (0.3 + sky.wind_m_s)) ** 0.5
+        shallow = LAYER_TYPICAL_M / emission.layer_m
+        diluted = shallow * np.sqrt(p["wind_mean_m_s"] / (0.3 + sky.wind_m_s))
         standing = p["nox_ppb"] * emission.traffic * diluted * np.exp(0.35 * airs)
         mixed = relax(standing, self._mixed, self._share["mix"])
         spread = p["plume_spread"]
@@ -136,7 +137,7 @@ class _Running(Blocks):
         oxidant = oxidant * (1.0 + EDDIES * (plumes + 1.5 * airs)) + p["oxidant_per_nox"] * nox
         no2, o3 = photostationary(nox, oxidant, LEIGHTON_PPB_M2_W * sky.radiation_w_m2)
         smoke = self.episodes.level("smoke", acting_ns, ANOMALY_RANGES["smoke"])
-        haze = p["pm_regional_ug_m3"] * np.exp(0.5 * region + 0.1 * airs) * (LAYER_TYPICAL_M / emission.layer_m) ** 0.15
+        haze = p["pm_regional_ug_m3"] * np.exp(0.5 * region + 0.1 * airs) * (0.9 + 0.1 * shallow)
         haze = haze * (1.0 + EDDIES * plumes)
         pm = haze + p["pm_per_nox_ug_m3_ppb"] * nox + smoke
         co = p["co_background_ppb"] * np.exp(0.1 * region) + p["co_per_nox"] * nox + CO_PPB_PER_SMOKE * smoke

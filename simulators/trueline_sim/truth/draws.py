@@ -70,7 +70,8 @@ class Wander:
     """Stationary noise of mean 0 and variance 1 that forgets within `memory_s`: an Ornstein-Uhlenbeck process, sampled.
 
     Exact at any step: y[k] = a y[k-1] + sqrt(1 - a^2) e[k], a = exp(-step / memory) (Gillespie, Phys. Rev. E 54, 2084,
-    1996, eq. 2.7). `smooth_s` takes the roughness below that time out of it, at little loss of variance.
+    1996, eq. 2.7). `smooth_s` takes the roughness below that time out of it, at little loss of variance. What is slow
+    beside the step is drawn every so many steps only, with straight lines between.
     """
 
     def __init__(
@@ -78,14 +79,31 @@ class Wander:
     ) -> None:
         self._random = stream(seed, *purpose)
         self._devices = devices
+        self._every = max(1, int(max(memory_s / 40.0, smooth_s / 3.0) / step_s))
+        step_s *= self._every
         self._keep = float(np.exp(-step_s / memory_s))
         self._state = self._random.standard_normal(devices)
         self._smoothed = self._state * np.sqrt(memory_s / (memory_s + smooth_s))
         self._weight = float(-np.expm1(-step_s / smooth_s)) if smooth_s else 1.0
         self._scale = float(np.sqrt((memory_s + smooth_s) / memory_s))
+        self._rest = np.empty((0, devices))
+        self._last = self._draw(1) if self._every > 1 else self._rest
 
     def advance(self, steps: int) -> Array:
         """The next values, (steps, devices)."""
+        if self._every == 1:
+            return self._draw(steps)
+        missing = -(-(steps - len(self._rest)) // self._every)
+        if missing > 0:
+            marks = np.concatenate((self._last, self._draw(missing)))
+            self._last = marks[-1:]
+            way = (np.arange(self._every) / self._every)[:, np.newaxis]
+            lines = marks[:-1, np.newaxis] + way * np.diff(marks, axis=0)[:, np.newaxis]
+            self._rest = np.concatenate((self._rest, lines.reshape(-1, self._devices)))
+        out, self._rest = self._rest[:steps], self._rest[steps:]
+        return out
+
+    def _draw(self, steps: int) -> Array:
         shocks = self._random.standard_normal((steps, self._devices))
         shocks *= np.sqrt(1.0 - self._keep**2)
         out, _ = lfilter([1.0], [1.0, -self._keep], shocks, axis=0, zi=(self._keep * self._state)[np.newaxis])
