@@ -115,6 +115,17 @@ def test_delays_and_false_alarms(broken: Path, tmp_path: Path) -> None:
     assert not result["channels"]["humidity"]["evaluated"]
 
 
+def test_an_alarm_that_was_on_before_is_told(broken: Path, tmp_path: Path) -> None:
+    """A detector that always shouts finds everything at once, but had shouted before (negative control)."""
+    rows = pq.read_metadata(broken / "readings.parquet").num_rows
+    out = changed(broken, tmp_path / "r.parquet", flag__air_temperature=np.full(rows, 4, np.uint8))
+    channel = scored(broken, out)["channels"]["air_temperature"]
+    step = channel["faults"]["bias_step"]
+    assert (step["detected"], step["delay_s_median"], step["already_alarmed"]) == (1, 0.0, 1)
+    assert channel["excluded"]["share_wrongly_excluded"] == 1.0
+    assert channel["good"] == {"cells": 0}
+
+
 def test_alarms_about_the_process_are_told_apart(broken: Path, tmp_path: Path) -> None:
     """An alarm while a window stands open is no false alarm of the sensor, and is counted by itself."""
     out = changed(broken, tmp_path / "r.parquet", flag__air_temperature=_alarms(broken, ("d0005", 150)))

@@ -119,7 +119,7 @@ ALARM_HEADS = (
     *("channel", "wrongly excl.", "faulty passed", "false alarms/d"),
     *("faults: share", "AP", "VUS-PR", "process: share", "AP", "VUS-PR"),
 )
-FAULT_HEADS = ("fault", "labels", "detected", "median delay s", "p90 s", "readings")
+FAULT_HEADS = ("fault", "labels", "detected", "alarmed before", "median delay s", "p90 s", "readings")
 
 
 def as_table(result: dict[str, Any]) -> str:
@@ -171,7 +171,7 @@ def fault_line(kind: str, entry: dict[str, Any]) -> tuple[str, ...]:
     """One kind."""
     found = f"{entry['detected']} ({percent(entry['share_detected'])})"
     delays = [number(entry[key], 3) for key in ("delay_s_median", "delay_s_p90", "delay_readings_median")]
-    return (kind, str(entry["labels"]), found, *delays)
+    return (kind, str(entry["labels"]), found, str(entry["already_alarmed"]), *delays)
 
 
 def delivery(result: dict[str, Any]) -> list[str]:

@@ -60,7 +60,8 @@ _WORDS: Final = {
     "never point-adjusted; a random score is worth the share of anomalies.</p>",
     "faults": "<p>From a label's start to the first alarm inside it. Faults of sensors, then of rows (clock, "
     "delivery), then anomalies of the process, where any channel's alarm counts. "
-    "A long span is met by chance where false alarms are many.</p>",
+    "A long span is met by chance where false alarms are many; what was "
+    "alarmed before it began was not found by its own merit.</p>",
 }
 
 

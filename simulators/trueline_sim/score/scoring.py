@@ -56,16 +56,18 @@ _SEVERITY[[Flag.SUSPECT, Flag.FAIL, Flag.MISSING]] = (1.0, 2.0, 3.0)
 
 @dataclass(slots=True)
 class _Kind:
-    """Labels of one kind: how many, how many with rows, how many found, and after how long."""
+    """Labels of one kind: how many, with rows, alarmed already before they began, found, and after how long."""
 
     labels: int = 0
     with_rows: int = 0
+    already: int = 0
     delays_s: list[float] = field(default_factory=list)
     delays_readings: list[int] = field(default_factory=list)
 
     def add(self, other: _Kind) -> None:
         self.labels += other.labels
         self.with_rows += other.with_rows
+        self.already += other.already
         self.delays_s += other.delays_s
         self.delays_readings += other.delays_readings
 
@@ -77,7 +79,8 @@ class _Kind:
             "delay_readings_median": float(np.median(self.delays_readings)) if found else None,
         }
         share = found / self.with_rows if self.with_rows else None
-        return {"labels": self.labels, "with_rows": self.with_rows, "detected": found, "share_detected": share} | middle
+        counts = {"labels": self.labels, "with_rows": self.with_rows, "already_alarmed": self.already}
+        return {**counts, "detected": found, "share_detected": share, **middle}
 
 
 @dataclass(slots=True)
@@ -298,6 +301,9 @@ def _detect(kinds: defaultdict[str, _Kind], alarm: Mask, spans: Spans, base: Bas
         entry = kinds[str(kind)]
         entry.labels += 1
         entry.with_rows += int(spans.first[number] < spans.end[number])
+        before = int(spans.first[number]) - 1
+        same = before >= 0 and base.device[before] == spans.device[number]
+        entry.already += int(same and bool(alarm[before]))
         if at[number] >= 0:
             entry.delays_s.append(float(base.time_true_ns[at[number]] - spans.start_ns[number]) / _NS)
             entry.delays_readings.append(int(at[number] - spans.first[number]))
