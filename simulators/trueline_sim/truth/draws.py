@@ -70,7 +70,7 @@ class Wander:
     """Stationary noise of mean 0 and variance 1 that forgets within `memory_s`: an Ornstein-Uhlenbeck process, sampled.
 
     Exact at any step: y[k] = a y[k-1] + sqrt(1 - a^2) e[k], a = exp(-step / memory) (Gillespie, Phys. Rev. E 54, 2084,
-    1996, eq. 2.7). `smooth_s` takes the roughness below that time out of it, at little loss of variance. What is slow
+    1996). `smooth_s` takes the roughness below that time out of it, at little loss of variance. What is slow
     beside the step is drawn every so many steps only, with straight lines between.
     """
 
