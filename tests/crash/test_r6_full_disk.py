@@ -10,7 +10,7 @@ from crash_disk import Injection, SmallDisk, small_disk, terminate_tracee
 from crash_kit import Proof, campaign
 from crash_peer import Counters
 from crash_rows import stream, write_rows
-from crash_site import finish, ledger, ready_socket, stored
+from crash_site import finish, ledger, patch, ready_socket, stored
 
 from trueline_sim.children import wait_until
 from trueline_sim.processes import Site, free_port
@@ -111,6 +111,18 @@ def test_an_agent_starts_on_a_full_disk(site: Site, spool_disk: SmallDisk, proof
     counts = finish(agent)
     found, lane = stored(site, agent, source), ledger(site, agent.device)
     proof.says(n=1, result=_account(counts, found, lane))
+
+
+def test_without_a_policy_a_full_disk_ends_the_agent(site: Site, spool_disk: SmallDisk, proof: Proof) -> None:
+    """Negative control: the same disk, and an append that finds no room is taken for a broken one."""
+    source = write_rows(site.folder / "rows.csv", 20_000, proof.seed)
+    agent = _agent(site, "helpless-1", source)
+    patch(agent, "no-policy")
+    agent.start()
+    time.sleep(1.0)
+    spool_disk.fill()
+    wait_until(lambda: not agent.alive, "the agent's end", 20.0)
+    proof.says(control="without dropping by policy the agent ends when its disk is full")
 
 
 def _maybe(counters: Counters) -> dict[str, float]:

@@ -5,6 +5,7 @@ python crash_patched.py <what> trueline_edge|trueline_cloud ARGUMENTS...
 lazy-append     the spool's place (checkpoint) is synced at once, its rows only at every tenth append
 early-ack       the journal commits only every tenth group, after nine were acknowledged
 no-sync         SQLite runs with synchronous=OFF
+no-policy       a full spool is not an answer: whatever finds no room ends the agent
 """
 
 from __future__ import annotations
@@ -111,6 +112,23 @@ def no_sync() -> None:
     apsw.Connection = Careless  # type: ignore[misc]
 
 
+def no_policy() -> None:
+    """No dropping, no reserve: a full disk is nobody's business."""
+    from trueline_edge.spool.sqlite import SqliteSpool  # noqa: PLC0415 - only where it is asked for
+    from trueline_wire.delivery import SpoolFull  # noqa: PLC0415 - as above
+    from trueline_wire.errors import SpoolUnsafe  # noqa: PLC0415 - as above
+
+    append = SqliteSpool.append
+
+    def strict(self: SqliteSpool, *more: Any) -> None:
+        try:
+            append(self, *more)
+        except SpoolFull as error:
+            raise SpoolUnsafe(str(error)) from error
+
+    SqliteSpool.append = strict  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
     what, program, *arguments = sys.argv[1:]
     ways = {
@@ -119,6 +137,7 @@ if __name__ == "__main__":
         "same-epoch": same_epoch,
         "die-at-frame-5": die_at_frame_5,
         "no-sync": no_sync,
+        "no-policy": no_policy,
     }
     ways[what]()
     sys.argv = [program, *arguments]
