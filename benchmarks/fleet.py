@@ -1,5 +1,8 @@
 """A thousand devices at one frame a second each, through a real mosquitto into one cloud process.
 
+    python benchmarks/fleet.py                                           random walks
+    python benchmarks/fleet.py --group greenhouse:600 --group cold_chain:400 --rate-hz 0.1
+
 The devices are virtual, in one process, on a few shared MQTT connections (`trueline-sim fleet`); each has its own key,
 epochs and sender, and every frame is signed, verified, decoded, rolled up and synced. Nothing lost, nothing twice:
 counted in the ledger and, beside it, frame by frame in the journal file.
@@ -12,13 +15,16 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apsw
 from _common import MemoryWatch, cpu_s, finish, parser, rss_mb, say, version_of
 
 from trueline_sim.children import Child, wait_until
 from trueline_sim.processes import Site, find_mosquitto
+
+if TYPE_CHECKING:
+    import argparse
 
 # What is not mosquitto's default, and why: it queues 1,000 messages for a busy consumer and throws the rest away. They
 # would come again, but a benchmark of resending is another one.
@@ -45,9 +51,19 @@ def count_frames(journal: Path) -> tuple[int, int, int]:
 
 def fleet_command(site: Site, arguments: Any) -> Child:
     """The fleet, as a process of its own."""
-    argv = [sys.executable, "-m", "trueline_sim", "fleet", "--json", "--broker", f"127.0.0.1:{site.broker.port}"]
+    argv = [
+        sys.executable,
+        "-m",
+        "trueline_sim",
+        "fleet",
+        *arguments.scenario,
+        "--json",
+        "--broker",
+        f"127.0.0.1:{site.broker.port}",
+    ]
     argv += ["--cloud-state", str(site.cloud.state), "--cloud-key", site.cloud_key]
-    for name in ("devices", "rate_hz", "rows", "channels", "seconds", "connections", "drain_s"):
+    argv += [text for group in arguments.group for text in ("--group", group)]
+    for name in ("devices", "rate_hz", "rows", "channels", "seconds", "connections", "distinct", "drain_s"):
         argv += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
     return Child("fleet", argv, site.folder)
 
@@ -60,7 +76,7 @@ def measure(site: Site, arguments: Any) -> tuple[dict[str, Any], list[str]]:
     programs = {"cloud": site.cloud, "broker": site.broker}
     before = {name: cpu_s(child.pid) for name, child in programs.items()}
     fleet.start()
-    say(f"{arguments.devices} devices, {arguments.seconds:g} s ...")
+    say(f"{arguments.seconds:g} s ...")
     with MemoryWatch(site.cloud.pid, 0.5) as memory:
         wait_until(lambda: not fleet.alive, "the fleet's end", 3 * arguments.seconds + arguments.drain_s + 60)
     if fleet.exit_code not in {0, 1}:
@@ -74,8 +90,10 @@ def measure(site: Site, arguments: Any) -> tuple[dict[str, Any], list[str]]:
     spent_s = report["measuring_s"] + report["draining_s"]
     result = {
         "devices": report["devices"],
-        "mqtt_connections": report["connections"],
-        "frame": f"{arguments.rows} rows x {arguments.channels} channels, {arguments.rate_hz:g} a second",
+        "groups": ", ".join(f"{count:,} {name}" for name, count in report["groups"].items()),
+        "carried": report["carried"],
+        "devices_with_readings_of_their_own": report["distinct"],
+        "frame": f"{arguments.rows} rows, {arguments.rate_hz:g} a second",
         "seconds": report["measuring_s"],
         "drain_s": report["draining_s"],
         "frames_sent": report["frames"],
@@ -97,6 +115,9 @@ def measure(site: Site, arguments: Any) -> tuple[dict[str, Any], list[str]]:
         "fleet_cpu_cores": round(report["cpu_s"] / spent_s, 3),
         "cloud_values_per_cpu_second": round(values / used["cloud"]) if used["cloud"] else None,
         "cloud_frames_per_cpu_second": round(frames / used["cloud"]) if used["cloud"] else None,
+        "fleet_ms_per_frame": round(1e3 * report["cpu_s"] / report["frames"], 3) if report["frames"] else None,
+        "cloud_ms_per_frame": round(1e3 * used["cloud"] / frames, 3) if frames else None,
+        "rows_absent": report["rows_absent"],
         "cloud_rss_max_mb": round(max((mb for _, mb in memory.samples), default=0.0), 1),
         "broker_rss_mb": round(rss_mb(site.broker.pid), 1),
         "bytes_per_value": round(sum(lane["bytes"] for lane in lanes) / values, 3) if values else None,
@@ -124,13 +145,7 @@ def _misses(result: dict[str, Any], asked_s: float) -> list[str]:
 def main() -> int:
     """The command line."""
     options = parser(__doc__)
-    options.add_argument("--devices", type=int, default=1000)
-    options.add_argument("--rate-hz", type=float, default=1.0, help="frames a second of each device (1)")
-    options.add_argument("--rows", type=int, default=10, help="rows in a frame (10)")
-    options.add_argument("--channels", type=int, default=4, help="channels in a row (4)")
-    options.add_argument("--seconds", type=float, default=60.0, help="how long (60)")
-    options.add_argument("--connections", type=int, default=4, help="MQTT connections they share (4)")
-    options.add_argument("--drain-s", type=float, default=180.0, help="wait so long for the last of it (180)")
+    add_arguments(options)
     arguments = options.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="trueline-fleet-") as folder,
@@ -138,6 +153,20 @@ def main() -> int:
     ):
         result, misses = measure(site, arguments)
     return finish(result, misses, as_json=arguments.json)
+
+
+def add_arguments(options: argparse.ArgumentParser) -> None:
+    """What a fleet is asked for; without a scenario it shows random walks."""
+    options.add_argument("scenario", nargs="*", default=[], help="what the devices measure (random walks)")
+    options.add_argument("--group", action="append", default=[], help="SCENARIO:N, instead of scenario and --devices")
+    options.add_argument("--distinct", type=int, default=1000, help="devices with readings of their own (1000)")
+    options.add_argument("--devices", type=int, default=1000)
+    options.add_argument("--rate-hz", type=float, default=1.0, help="frames a second of each device (1)")
+    options.add_argument("--rows", type=int, default=10, help="rows in a frame (10)")
+    options.add_argument("--channels", type=int, default=4, help="channels in a row (4)")
+    options.add_argument("--seconds", type=float, default=60.0, help="how long (60)")
+    options.add_argument("--connections", type=int, default=4, help="MQTT connections they share (4)")
+    options.add_argument("--drain-s", type=float, default=180.0, help="wait so long for the last of it (180)")
 
 
 if __name__ == "__main__":

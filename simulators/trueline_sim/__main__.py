@@ -2,7 +2,7 @@
 
 trueline-sim demo                                    look at it; Ctrl-C stops everything
 trueline-sim demo --headless --seconds 20 --json     the same for a script: the last line is the verdict
-trueline-sim fleet --devices 1000 --broker 127.0.0.1:1883 --cloud-state state/cloud
+trueline-sim fleet greenhouse --devices 1000 --broker 127.0.0.1:1883 --cloud-state state/cloud
 trueline-sim scenarios                               what can be simulated, a sentence each
 trueline-sim record greenhouse --devices 100 --hours 24 --seed 1 --out recording
 trueline-sim compare cold_chain --sensors DS18B20,SHT31 --measurand air_temperature --wanted-u 0.2
@@ -13,16 +13,15 @@ trueline-sim score --truth recording --readings recording/readings.parquet --htm
 from __future__ import annotations
 
 import argparse
-import asyncio
 import importlib.util
 import json
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from trueline_sim.compare_command import add_compare
+from trueline_sim.fleet_command import add_fleet
 from trueline_sim.plot import add_plot
 from trueline_sim.record_command import add_record, add_scenarios
 from trueline_sim.score.commands import add_score
@@ -34,8 +33,6 @@ __all__ = ["main"]
 
 _NEEDED: Final = ("apsw", "paho", "aiocoap", "fastapi", "uvicorn", "pyarrow", "amqtt", "scipy")
 _HEADLESS_S: Final = 20.0
-_ENROLLED_AFTER_S: Final = 2.5
-"""A running cloud notices new keys within two seconds."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_demo(commands.add_parser("demo", help="broker, cloud with its page, and a few real agents on this machine"))
-    _add_fleet(commands.add_parser("fleet", help="thousands of virtual devices against a broker and a cloud"))
+    add_fleet(commands.add_parser("fleet", help="thousands of virtual devices against a broker and a cloud"))
     add_scenarios(commands.add_parser("scenarios", help="what can be simulated, a sentence each"))
     add_record(
         commands.add_parser("record", help="raw readings, truth and fault labels of a simulated fleet, as Parquet")
@@ -86,30 +83,6 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_demo)
 
 
-def _add_fleet(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "Virtual devices, each with its own key, epochs and sender, but with spools in memory and a few shared MQTT "
-        "connections. Their keys are enrolled in the cloud's state folder. Exit code 0: everything was acknowledged."
-    )
-    parser.add_argument("--devices", type=_count, default=100, metavar="N", help="how many (100)")
-    parser.add_argument("--rate-hz", type=_positive, default=1.0, metavar="F", help="frames a second of each (1)")
-    parser.add_argument("--rows", type=_count, default=10, metavar="R", help="rows in a frame (10)")
-    parser.add_argument("--channels", type=_count, default=4, metavar="K", help="channels in a row (4)")
-    parser.add_argument("--seconds", type=_positive, default=60.0, metavar="S", help="how long they measure (60)")
-    parser.add_argument(
-        "--drain-s", type=_positive, default=60.0, metavar="S", help="wait so long for the last of it (60)"
-    )
-    parser.add_argument("--connections", type=_count, default=4, metavar="C", help="MQTT connections they share (4)")
-    parser.add_argument("--broker", type=_address, required=True, metavar="HOST:PORT", help="where they publish")
-    parser.add_argument(
-        "--cloud-state", type=Path, required=True, metavar="DIR", help="the cloud's state folder: keys are enrolled"
-    )
-    parser.add_argument("--cloud-key", metavar="KEY", help="the cloud's public key (else: asked of trueline-cloud)")
-    parser.add_argument("--seed", type=int, default=1, help="of keys, epochs and values (1)")
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.set_defaults(run=_fleet)
-
-
 def _count(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -122,13 +95,6 @@ def _positive(text: str) -> float:
     if not 0.0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text}: above 0")
     return number
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text}: HOST:PORT is wanted, such as 127.0.0.1:1883")
-    return host or "127.0.0.1", int(port)
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -149,39 +115,6 @@ def _demo(arguments: argparse.Namespace) -> int:
     verdict = Demo(settings, sys.stderr if arguments.json else sys.stdout).run()
     print(json.dumps(verdict.as_dict()) if arguments.json else verdict.in_words())
     return 0 if verdict.ok else 1
-
-
-def _fleet(arguments: argparse.Namespace) -> int:
-    from trueline_sim.children import run_to_end  # noqa: PLC0415 - as above
-    from trueline_sim.fleet import Fleet, FleetSettings, enroll  # noqa: PLC0415
-    from trueline_wire.keys import KeyRing, parse_public_key  # noqa: PLC0415
-
-    state: Path = arguments.cloud_state
-    ask = [sys.executable, "-m", "trueline_cloud", "key", "--state", str(state.resolve())]
-    text = arguments.cloud_key or run_to_end(ask, folder=Path.cwd()).strip().splitlines()[-1]
-    ring = KeyRing()
-    ring.trust("cloud", parse_public_key(text))
-    settings = FleetSettings(
-        devices=arguments.devices,
-        rate_hz=arguments.rate_hz,
-        rows=arguments.rows,
-        channels=arguments.channels,
-        seconds=arguments.seconds,
-        connections=arguments.connections,
-        drain_s=arguments.drain_s,
-        seed=arguments.seed,
-    )
-    fleet = Fleet(settings, cloud=ring)
-    enroll(fleet.devices, state)
-    time.sleep(_ENROLLED_AFTER_S)
-    print(f"{settings.devices} devices on {settings.connections} connections, {settings.seconds:g} s", file=sys.stderr)
-    report = asyncio.run(fleet.run(*arguments.broker))
-    if arguments.json:
-        print(json.dumps(report.as_dict()))
-    else:
-        for name, value in report.as_dict().items():
-            print(f"{name:22} {value}")
-    return 0 if report.drained else 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:

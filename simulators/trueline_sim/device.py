@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -24,12 +24,50 @@ if TYPE_CHECKING:
     from trueline_wire.delivery import Transmit
     from trueline_wire.keys import Verifier
 
-__all__ = ["STREAM", "VirtualDevice", "Walks"]
+__all__ = ["STREAM", "Frame", "Values", "VirtualDevice", "Walks"]
 
 STREAM: Final = "load"
 
 _STEPS: Final = 100  # to one unit
 _PATTERNS: Final = 16
+
+
+class Frame(NamedTuple):
+    """What a device measured and sends at once: columns already compressed."""
+
+    rows: int
+    first_ns: int
+    """Stamp of the first row, UTC, ns since 1970."""
+    last_ns: int
+    """Stamp of the last row."""
+    body: bytes
+
+
+class Values(Protocol):
+    """What the devices of a group measure.
+
+    Attributes:
+        stream: its name on every device.
+        channels: of the stream.
+    """
+
+    @property
+    def stream(self) -> str: ...  # noqa: D102 - in the class docstring
+    @property
+    def channels(self) -> tuple[Channel, ...]: ...  # noqa: D102 - as above
+
+    def begin(self, start_ns: int) -> None:
+        """The first frame's first row is at this time."""
+
+    def maybe_frame(self, device: int, time_ns: int, step_ns: int) -> Frame | None:
+        """A frame of a device (its number in the group), or None where it has nothing to report.
+
+        Args:
+            device: its number.
+            time_ns: of the first row, as a clock that is right would stamp it.
+            step_ns: between rows.
+        """
+        ...
 
 
 class Walks:
@@ -46,12 +84,20 @@ class Walks:
 
     def __init__(self, *, seed: int, rows: int, channels: int) -> None:
         self.rows: Final = rows
+        self.stream: Final = STREAM
         self.channels: Final = tuple(
             Channel(name=f"c{number}", unit="Cel", resolution=1 / _STEPS) for number in range(channels)
         )
         self._schema: Final = Schema(device="any", stream=STREAM, channels=self.channels)
         self._seed: Final = seed
         self._bodies: Final[dict[tuple[int, int], bytes]] = {}
+
+    def begin(self, start_ns: int) -> None:
+        """It makes no difference to a random walk."""
+
+    def maybe_frame(self, device: int, time_ns: int, step_ns: int) -> Frame | None:
+        """As `Values` says; there always is one."""
+        return Frame(self.rows, time_ns, time_ns + step_ns * (self.rows - 1), self.body(device, time_ns, step_ns))
 
     def body(self, device: int, time_ns: int, step_ns: int) -> bytes:
         """The columns of one frame.
@@ -80,9 +126,9 @@ class VirtualDevice:
 
     Args:
         name: its id.
-        number: its number in the fleet.
+        number: its number in its group.
         seed: of its key and epochs, together with the name.
-        walks: its values.
+        walks: what it measures.
         cloud: trusts the cloud's key.
         limits: of its sender.
 
@@ -92,7 +138,7 @@ class VirtualDevice:
     """
 
     def __init__(
-        self, name: str, *, number: int, seed: int, walks: Walks, cloud: Verifier, limits: SenderLimits | None = None
+        self, name: str, *, number: int, seed: int, walks: Values, cloud: Verifier, limits: SenderLimits | None = None
     ) -> None:
         secret = hashlib.sha256(f"trueline-sim {seed} {name}".encode()).digest()
         self.name: Final = name
@@ -110,24 +156,29 @@ class VirtualDevice:
         self.latencies_s: Final[list[float]] = []
         self._number: Final = number
         self._walks: Final = walks
-        self._schema: Final = Schema(device=name, stream=STREAM, channels=walks.channels).encoded
+        self._schema: Final = Schema(device=name, stream=walks.stream, channels=walks.channels).encoded
         self._waiting: Final[deque[tuple[int, float]]] = deque()
 
     def measure(self, time_ns: int, step_ns: int, now_s: float) -> None:
-        """Append one frame.
+        """Append one frame, if there is anything to report.
 
         Args:
             time_ns: of its first row, UTC, ns since 1970.
             step_ns: between its rows.
             now_s: monotonic seconds, for the latency.
         """
-        rows = self._walks.rows
-        body = self._walks.body(self._number, time_ns, step_ns)
-        last_ns = time_ns + step_ns * (rows - 1)
-        self.sender.append([Outgoing(Lane.DATA, self._schema, rows, time_ns, last_ns, body)])
-        self.rows_measured += rows
+        frame = self._walks.maybe_frame(self._number, time_ns, step_ns)
+        if frame is None:
+            return
+        self.sender.append([Outgoing(Lane.DATA, self._schema, *frame)])
+        self.rows_measured += frame.rows
         # The n-th frame has number n + 1: an epoch begins with its OPEN.
         self._waiting.append((self.sender.counts.frames_appended + 1, now_s))
+
+    @property
+    def backlog(self) -> int:
+        """Frames that are not acknowledged."""
+        return len(self._waiting)
 
     def received(self, message: bytes, now_s: float) -> None:
         """A message from the cloud."""

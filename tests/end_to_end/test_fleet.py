@@ -32,6 +32,18 @@ def test_a_small_fleet_loses_and_doubles_nothing() -> None:
     assert result["lanes_complete"] == 40
 
 
+def test_a_thousand_devices_of_two_kinds_lose_and_double_nothing() -> None:
+    """1,000 devices in greenhouses and cold chains for 30 s, a frame each 10 s: every row once, absent rows absent."""
+    groups = ["--group", "greenhouse:600", "--group", "cold_chain:400"]
+    result = _run("fleet.py", *groups, "--seconds", "30", "--rate-hz", "0.1", "--distinct", "250")
+    assert result["groups"] == "600 greenhouse, 400 cold_chain"
+    assert result["carried"] == "multiplexed over 4 connections"
+    assert result["rows_sent"] == result["rows_in_ledger"] == result["rows_in_journal"]
+    assert result["rows_sent"] + result["rows_absent"] == 30_000
+    assert result["missing"] == result["duplicates"] == 0
+    assert result["lanes_complete"] == 1000
+
+
 def test_an_outage_drains_completely_and_in_order() -> None:
     """What an agent spooled in twenty minutes without a link comes out once, in order, when the broker is there."""
     result = _run("outage.py", "--hours", "0.33")
