@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Levels", "Spells", "Wander", "draw_parameters", "relax"]
 
 DECADE = 10.0
+WIDE = 16
+"""Devices for each step from which on a line of Python for each row is faster than a filter down each column."""
 
 
 def draw_parameters(
@@ -52,18 +54,22 @@ def relax(target: Array, state: Array, weight: Array | float) -> Array:
         (n, devices).
     """
     weights = np.broadcast_to(np.asarray(weight, np.float64), state.shape)
-    if np.ptp(weights) == 0:
-        keep = 1.0 - weights[0]
-        out, _ = lfilter([weights[0]], [1.0, -keep], target, axis=0, zi=(keep * state)[np.newaxis])
-        state[:] = out[-1]
-        return np.asarray(out)
-    out = weights * target
-    row, keeps = state.copy(), 1.0 - weights
-    for k in range(len(out)):
-        row = out[k] + keeps * row
-        out[k] = row
-    state[:] = row
-    return np.asarray(out)
+    return _recur(weights * target, state, 1.0 - weights)
+
+
+def _recur(values: Array, state: Array, keep: Array) -> Array:
+    """y[k] = values[k] + keep * y[k-1], in place; `state` is y before the first and then y of the last."""
+    steps, devices = values.shape
+    if np.ptp(keep) == 0 and devices < WIDE * steps:  # few columns: one compiled loop down each
+        values, _ = lfilter([1.0], [1.0, -keep[0]], values, axis=0, zi=(keep * state)[np.newaxis])
+    else:  # many: one line of Python for each row
+        last, carried = state, np.empty_like(state)
+        for k in range(steps):
+            np.multiply(keep, last, out=carried)
+            values[k] += carried
+            last = values[k]
+    state[:] = values[-1]
+    return values
 
 
 class Wander:
@@ -106,11 +112,10 @@ class Wander:
     def _draw(self, steps: int) -> Array:
         shocks = self._random.standard_normal((steps, self._devices))
         shocks *= np.sqrt(1.0 - self._keep**2)
-        out, _ = lfilter([1.0], [1.0, -self._keep], shocks, axis=0, zi=(self._keep * self._state)[np.newaxis])
-        self._state = out[-1].copy()
+        out = _recur(shocks, self._state, np.full(self._devices, self._keep))
         if self._weight < 1.0:
             out = relax(out, self._smoothed, self._weight) * self._scale
-        return np.asarray(out)
+        return out
 
 
 class Levels:
