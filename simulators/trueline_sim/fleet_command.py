@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from trueline_sim.energy import RADIOS, Policy
 from trueline_sim.outages import BadWeather, Outage, parse_outage, parse_range
 from trueline_sim.proxy import Weather
 from trueline_wire.errors import ConfigError
@@ -62,14 +63,15 @@ def add_fleet(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--faults", type=_zero_or_more, default=10.0, metavar="F", help="in 10,000 rows (10; 0: none)")
     parser.add_argument("--no-anomalies", action="store_true", help="nothing goes wrong with the process itself")
-    parser.add_argument("--broker", type=_address, required=True, metavar="HOST:PORT", help="where they publish")
-    parser.add_argument(
-        "--cloud-state", type=Path, required=True, metavar="DIR", help="the cloud's state folder: keys are enrolled"
-    )
+    parser.add_argument("--broker", type=_address, metavar="HOST:PORT", help="where they publish")
+    parser.add_argument("--cloud-state", type=Path, metavar="DIR", help="the cloud's state folder: keys are enrolled")
     parser.add_argument("--cloud-key", metavar="KEY", help="the cloud's public key (else: asked of trueline-cloud)")
     parser.add_argument("--seed", type=int, default=1, help="of keys, epochs, values and outages (1)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     _add_links(parser)
+    battery = parser.add_argument_group("battery and radio budget, without --broker nothing but that")
+    battery.add_argument("--radio", choices=list(RADIOS), help="print days of battery for policies of sampling")
+    battery.add_argument("--battery-mah", type=_above_zero, default=2600.0, metavar="MAH", help="capacity (2600)")
     parser.set_defaults(run=_fleet)
 
 
@@ -210,7 +212,36 @@ def _weather(arguments: argparse.Namespace) -> BadWeather | None:
     return bad if bad.matters else None
 
 
+def _print_budget(arguments: argparse.Namespace) -> None:
+    from trueline_sim.energy_table import table  # noqa: PLC0415 - after the extras were looked for
+    from trueline_sim.truth import SCENARIOS  # noqa: PLC0415 - as above
+
+    groups = _groups(arguments)
+    if not groups:
+        _refuse("--radio: name a SCENARIO, whose sensors and frames are costed")
+    asked = Policy(interval_s=1.0 / (arguments.rate_hz * arguments.rows), rows=arguments.rows)
+    for group in groups:
+        for line in table(
+            SCENARIOS[group.name],
+            RADIOS[arguments.radio],
+            asked,
+            battery_mah=arguments.battery_mah,
+            seed=arguments.seed,
+        ):
+            sys.stdout.write(line + "\n")
+
+
 def _fleet(arguments: argparse.Namespace) -> int:
+    if arguments.radio:
+        _print_budget(arguments)
+        if arguments.broker is None:
+            return 0
+    if arguments.broker is None or arguments.cloud_state is None:
+        _refuse("--broker and --cloud-state are wanted: where devices publish, and where their keys are enrolled")
+    return _live(arguments)
+
+
+def _live(arguments: argparse.Namespace) -> int:
     from trueline_sim.children import run_to_end  # noqa: PLC0415 - after the extras were looked for
     from trueline_sim.fleet import Fleet, enroll  # noqa: PLC0415 - as above
     from trueline_wire.keys import KeyRing, parse_public_key  # noqa: PLC0415 - as above
