@@ -46,7 +46,7 @@ def test_a_real_agent_is_seen_live_and_seen_to_die(driver: webdriver.Chrome, sit
     agent.start()
     page.until(lambda: "complete" in page.text("[data-device=pump-1] .verdict"))
     page.until(lambda: page.text("#flow") == "live")
-    assert page.until_drawn() > 0
+    page.until(lambda: page.until_drawn() > 0)
     page.until(lambda: page.text("#latest").startswith(("3.", "4.")))
     assert page.text("#latest-u") == "± 0.039"
     before = page.until_drawn()

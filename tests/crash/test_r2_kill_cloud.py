@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from crash_kit import Proof, campaign
+from crash_peer import Counters
 from crash_rows import stream, write_rows
 from crash_site import finish, ledger, patch, stored
 
-from trueline_sim.processes import Child, Site
+from trueline_sim.children import wait_until
+from trueline_sim.processes import Child, Site, free_port
 
 if TYPE_CHECKING:
     import random
@@ -90,18 +92,29 @@ def test_a_killed_cloud_loses_and_doubles_nothing(site: Site, proof: Proof) -> N
     site.cloud.command("ledger", "--verify", "--config", str(site.cloud.config))
 
 
+def _acknowledged(counters: Counters) -> float:
+    try:
+        return counters.read()["trueline_frames_acknowledged_total"]
+    except OSError:  # the agent is starting
+        return 0.0
+
+
 def test_a_cloud_that_acknowledges_before_it_commits_loses_rows(site: Site, proof: Proof) -> None:
     """Negative control: acknowledged before committed, and a kill loses rows; the ledger can only say how many."""
     kills, rng = max(3, campaign(10)), proof.rng()
     rows = write_rows(site.folder / "rows.csv", 3000 * kills, proof.seed)
-    agent = site.add_agent("early-1", [stream(rows, speed=_SPEED)], frame=_FRAME)
+    extra = {"metrics": {"host": "127.0.0.1", "port": free_port()}}
+    agent = site.add_agent("early-1", [stream(rows, speed=_SPEED)], frame=_FRAME, extra=extra)
+    counters = Counters(f"http://127.0.0.1:{extra['metrics']['port']}")
     honest = list(site.cloud.argv)
     site.cloud.kill()
     patch(site.cloud, "early-ack")
     agent.start()
     for _ in range(kills):
         site.cloud.start()
-        time.sleep(rng.uniform(0.8, 1.5))
+        before = _acknowledged(counters)
+        wait_until(lambda n=before: _acknowledged(counters) > n + 5, "acknowledgements", 60.0)
+        time.sleep(rng.uniform(0.0, 0.1))
         site.cloud.kill()
     site.cloud.argv[:] = honest
     site.cloud.start()
