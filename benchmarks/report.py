@@ -96,6 +96,16 @@ BENCHMARKS = (
             Asked("rows_sent", "rows sent", ""),
         ),
     ),
+    Benchmark(
+        "simulate",
+        "Making worlds",
+        "",
+        (
+            Asked("water_loop_made_per_cpu_s", "sensor readings a CPU second, in memory", "≥ 5 M"),
+            Asked("recorded_per_cpu_s", "sensor readings a CPU second, recorded", "≥ 2 M"),
+        ),
+    ),
+    Benchmark("score", "Scoring against the truth", "", ()),
 )
 
 
