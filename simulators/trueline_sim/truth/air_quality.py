@@ -12,7 +12,6 @@ between ambient levels of O3, NO2 and NO", Atmos. Environ. 35, 2001 (oxidant is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ import numpy as np
 from trueline_sim.truth import weather
 from trueline_sim.truth.blocks import Blocks, Episodes
 from trueline_sim.truth.draws import Wander, draw_parameters, relax
-from trueline_sim.truth.scenario import Measurand
+from trueline_sim.truth.scenario import Measurand, Place
 from trueline_sim.truth.weather import Sky, Weather, saturation_kpa
 
 if TYPE_CHECKING:
@@ -28,11 +27,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from trueline_sim.truth.scenario import Process, ProcessAnomaly, Scenario
+    from trueline_sim.truth.scenario import ProcessAnomaly, Scenario
 
     Array = NDArray[np.float64]
 
-__all__ = ["SCENARIO", "AirQuality", "photostationary"]
+__all__ = ["SCENARIO", "photostationary"]
 
 RANGES: Mapping[str, tuple[float, float]] = {
     **weather.RANGES,
@@ -160,35 +159,21 @@ class _Running(Blocks):
         return Emission(traffic * rest * jam, p["layer_night_m"] + p["layer_lift_m_m2_w"] * lifted)
 
 
-@dataclass(frozen=True)
-class AirQuality:
-    """See the module."""
-
-    name: str = "air_quality"
-    sentence: str = (
+SCENARIO: Final[Scenario] = Place(
+    name="air_quality",
+    sentence=(
         "Air over a street: traffic under a breathing mixed layer, NO2 and ozone in the sun's equilibrium, dust, CO."
-    )
-    measurands: tuple[Measurand, ...] = (
+    ),
+    measurands=(
         Measurand("no2", "[ppb]"),
         Measurand("o3", "[ppb]"),
         Measurand("co", "[ppb]"),
         Measurand("pm2_5", "ug/m3"),
         Measurand("temperature", "Cel"),
         Measurand("humidity", "%"),
-    )
-    interval_s: float = 60.0
-    anomalies: tuple[str, ...] = tuple(ANOMALY_RANGES)
-
-    @property
-    def ranges(self) -> Mapping[str, tuple[float, float]]:
-        """Bounds of all that is drawn."""
-        return {**RANGES, **{f"anomaly_{kind}": bounds for kind, bounds in ANOMALY_RANGES.items()}}
-
-    def start(
-        self, *, devices: int, seed: int, start_ns: int, interval_s: float, anomalies: Sequence[ProcessAnomaly] = ()
-    ) -> Process:
-        """Streets of so many kinds."""
-        return _Running(devices=devices, seed=seed, start_ns=start_ns, interval_s=interval_s, anomalies=anomalies)
-
-
-SCENARIO: Final[Scenario] = AirQuality()
+    ),
+    interval_s=60.0,
+    parameters=RANGES,
+    anomaly_ranges=ANOMALY_RANGES,
+    process=_Running,
+)

@@ -12,7 +12,6 @@ WHO TRS 961 annex 9 (2 to 8 degC for vaccines).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ import numpy as np
 from trueline_sim.truth import weather
 from trueline_sim.truth.blocks import Blocks, Episodes
 from trueline_sim.truth.draws import Spells, Wander, draw_parameters
-from trueline_sim.truth.scenario import Measurand
+from trueline_sim.truth.scenario import Measurand, Place
 from trueline_sim.truth.weather import Sky, Weather, saturation_kpa
 
 if TYPE_CHECKING:
@@ -28,11 +27,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from trueline_sim.truth.scenario import Process, ProcessAnomaly, Scenario
+    from trueline_sim.truth.scenario import ProcessAnomaly, Scenario
 
     Array = NDArray[np.float64]
 
-__all__ = ["SCENARIO", "ColdChain"]
+__all__ = ["SCENARIO"]
 
 RANGES: Mapping[str, tuple[float, float]] = {
     **weather.RANGES,
@@ -169,35 +168,19 @@ class _Running(Blocks):
         )
 
 
-@dataclass(frozen=True)
-class ColdChain:
-    """See the module."""
-
-    name: str = "cold_chain"
-    sentence: str = (
-        "Cold boxes from refrigerator to freezer lorry: thermostat cycles, defrosts, doors, and goods that lag."
-    )
-    measurands: tuple[Measurand, ...] = (
+SCENARIO: Final[Scenario] = Place(
+    name="cold_chain",
+    sentence=("Cold boxes from refrigerator to freezer lorry: thermostat cycles, defrosts, doors, and goods that lag."),
+    measurands=(
         Measurand("air_temperature", "Cel"),
         Measurand("goods_temperature", "Cel"),
         Measurand("humidity", "%"),
         Measurand("room_temperature", "Cel"),
         Measurand("compressor_current", "A"),
         Measurand("door_open", "1"),
-    )
-    interval_s: float = 30.0
-    anomalies: tuple[str, ...] = tuple(ANOMALY_RANGES)
-
-    @property
-    def ranges(self) -> Mapping[str, tuple[float, float]]:
-        """Bounds of all that is drawn."""
-        return {**RANGES, **{f"anomaly_{kind}": bounds for kind, bounds in ANOMALY_RANGES.items()}}
-
-    def start(
-        self, *, devices: int, seed: int, start_ns: int, interval_s: float, anomalies: Sequence[ProcessAnomaly] = ()
-    ) -> Process:
-        """Boxes of so many sizes."""
-        return _Running(devices=devices, seed=seed, start_ns=start_ns, interval_s=interval_s, anomalies=anomalies)
-
-
-SCENARIO: Final[Scenario] = ColdChain()
+    ),
+    interval_s=30.0,
+    parameters=RANGES,
+    anomaly_ranges=ANOMALY_RANGES,
+    process=_Running,
+)

@@ -11,7 +11,6 @@ Littlefair, "The luminous efficacy of daylight", Lighting Res. Technol. 17, 1985
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ import numpy as np
 from trueline_sim.truth import weather
 from trueline_sim.truth.blocks import Blocks, Episodes
 from trueline_sim.truth.draws import Wander, draw_parameters
-from trueline_sim.truth.scenario import Measurand
+from trueline_sim.truth.scenario import Measurand, Place
 from trueline_sim.truth.weather import Sky, Weather, saturation_kpa
 
 if TYPE_CHECKING:
@@ -27,11 +26,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from trueline_sim.truth.scenario import Process, ProcessAnomaly, Scenario
+    from trueline_sim.truth.scenario import ProcessAnomaly, Scenario
 
     Array = NDArray[np.float64]
 
-__all__ = ["SCENARIO", "Greenhouse", "reference_evapotranspiration_mm_h"]
+__all__ = ["SCENARIO", "reference_evapotranspiration_mm_h"]
 
 RANGES: Mapping[str, tuple[float, float]] = {
     **weather.RANGES,
@@ -243,35 +242,21 @@ class _Running(Blocks):
         )
 
 
-@dataclass(frozen=True)
-class Greenhouse:
-    """See the module."""
-
-    name: str = "greenhouse"
-    sentence: str = (
+SCENARIO: Final[Scenario] = Place(
+    name="greenhouse",
+    sentence=(
         "A greenhouse: heat, vapour and water balances under passing weather, with heater, vents and irrigation."
-    )
-    measurands: tuple[Measurand, ...] = (
+    ),
+    measurands=(
         Measurand("air_temperature", "Cel"),
         Measurand("humidity", "%"),
         Measurand("soil_temperature", "Cel"),
         Measurand("light", "lx"),
         Measurand("soil_moisture", "m3/m3"),
         Measurand("outdoor_temperature", "Cel"),
-    )
-    interval_s: float = 60.0
-    anomalies: tuple[str, ...] = tuple(ANOMALY_RANGES)
-
-    @property
-    def ranges(self) -> Mapping[str, tuple[float, float]]:
-        """Bounds of all that is drawn."""
-        return {**RANGES, **{f"anomaly_{kind}": bounds for kind, bounds in ANOMALY_RANGES.items()}}
-
-    def start(
-        self, *, devices: int, seed: int, start_ns: int, interval_s: float, anomalies: Sequence[ProcessAnomaly] = ()
-    ) -> Process:
-        """Greenhouses of so many kinds and places."""
-        return _Running(devices=devices, seed=seed, start_ns=start_ns, interval_s=interval_s, anomalies=anomalies)
-
-
-SCENARIO: Final[Scenario] = Greenhouse()
+    ),
+    interval_s=60.0,
+    parameters=RANGES,
+    anomaly_ranges=ANOMALY_RANGES,
+    process=_Running,
+)

@@ -13,7 +13,6 @@ Mellor, Roberts and Turner, "Lumped parameter thermal model for electrical machi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -21,18 +20,18 @@ import numpy as np
 from trueline_sim.randomness import stream
 from trueline_sim.truth.blocks import Blocks, Episodes
 from trueline_sim.truth.draws import Levels, Wander, draw_parameters, relax
-from trueline_sim.truth.scenario import Measurand
+from trueline_sim.truth.scenario import Measurand, Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from trueline_sim.truth.scenario import Process, ProcessAnomaly, Scenario
+    from trueline_sim.truth.scenario import ProcessAnomaly, Scenario
 
     Array = NDArray[np.float64]
 
-__all__ = ["SCENARIO", "BearingOrders", "Machine", "bearing_orders"]
+__all__ = ["SCENARIO", "BearingOrders", "bearing_orders"]
 
 RANGES: Mapping[str, tuple[float, float]] = {
     "speed_hz": (12.0, 60.0),
@@ -186,15 +185,12 @@ class _Running(Blocks):
         return np.asarray(ring)
 
 
-@dataclass(frozen=True)
-class Machine:
-    """See the module."""
-
-    name: str = "machine"
-    sentence: str = (
+SCENARIO: Final[Scenario] = Place(
+    name="machine",
+    sentence=(
         "A rotating machine: vibration with wearing bearings and imbalance (to 10 kHz, or RMS at 1 Hz), current, heat."
-    )
-    measurands: tuple[Measurand, ...] = (
+    ),
+    measurands=(
         Measurand("acceleration", "[g]"),
         Measurand("acceleration_rms", "[g]"),
         Measurand("current", "A"),
@@ -202,20 +198,9 @@ class Machine:
         Measurand("bearing_temperature", "Cel"),
         Measurand("speed", "Hz"),
         Measurand("load", "1"),
-    )
-    interval_s: float = 1.0
-    anomalies: tuple[str, ...] = tuple(ANOMALY_RANGES)
-
-    @property
-    def ranges(self) -> Mapping[str, tuple[float, float]]:
-        """Bounds of all that is drawn."""
-        return {**RANGES, **{f"anomaly_{kind}": bounds for kind, bounds in ANOMALY_RANGES.items()}}
-
-    def start(
-        self, *, devices: int, seed: int, start_ns: int, interval_s: float, anomalies: Sequence[ProcessAnomaly] = ()
-    ) -> Process:
-        """Machines of so many kinds and ages."""
-        return _Running(devices=devices, seed=seed, start_ns=start_ns, interval_s=interval_s, anomalies=anomalies)
-
-
-SCENARIO: Final[Scenario] = Machine()
+    ),
+    interval_s=1.0,
+    parameters=RANGES,
+    anomaly_ranges=ANOMALY_RANGES,
+    process=_Running,
+)

@@ -11,7 +11,6 @@ Singer, "Estimating optimal tracking filter performance for manned maneuvering t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -19,18 +18,18 @@ import numpy as np
 from trueline_sim.randomness import stream
 from trueline_sim.truth.blocks import Blocks, Episodes
 from trueline_sim.truth.draws import Levels, Wander, draw_parameters
-from trueline_sim.truth.scenario import Measurand
+from trueline_sim.truth.scenario import Measurand, Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from trueline_sim.truth.scenario import Process, ProcessAnomaly, Scenario
+    from trueline_sim.truth.scenario import ProcessAnomaly, Scenario
 
     Array = NDArray[np.float64]
 
-__all__ = ["SCENARIO", "Motion"]
+__all__ = ["SCENARIO"]
 
 RANGES: Mapping[str, tuple[float, float]] = {
     "hall_x_m": (5.0, 60.0),
@@ -150,15 +149,10 @@ class _Running(Blocks):
         return np.stack((x, y, speed, turn, pull + shaking, *ranges))
 
 
-@dataclass(frozen=True)
-class Motion:
-    """See the module."""
-
-    name: str = "motion"
-    sentence: str = (
-        "A vehicle driving about a hall: position, speed, turning and acceleration, and ranges to four anchors."
-    )
-    measurands: tuple[Measurand, ...] = (
+SCENARIO: Final[Scenario] = Place(
+    name="motion",
+    sentence=("A vehicle driving about a hall: position, speed, turning and acceleration, and ranges to four anchors."),
+    measurands=(
         Measurand("x", "m"),
         Measurand("y", "m"),
         Measurand("speed", "m/s"),
@@ -168,20 +162,9 @@ class Motion:
         Measurand("range_2", "m"),
         Measurand("range_3", "m"),
         Measurand("range_4", "m"),
-    )
-    interval_s: float = 0.1
-    anomalies: tuple[str, ...] = tuple(ANOMALY_RANGES)
-
-    @property
-    def ranges(self) -> Mapping[str, tuple[float, float]]:
-        """Bounds of all that is drawn."""
-        return {**RANGES, **{f"anomaly_{kind}": bounds for kind, bounds in ANOMALY_RANGES.items()}}
-
-    def start(
-        self, *, devices: int, seed: int, start_ns: int, interval_s: float, anomalies: Sequence[ProcessAnomaly] = ()
-    ) -> Process:
-        """Vehicles of so many kinds, each in a hall of its own."""
-        return _Running(devices=devices, seed=seed, start_ns=start_ns, interval_s=interval_s, anomalies=anomalies)
-
-
-SCENARIO: Final[Scenario] = Motion()
+    ),
+    interval_s=0.1,
+    parameters=RANGES,
+    anomaly_ranges=ANOMALY_RANGES,
+    process=_Running,
+)

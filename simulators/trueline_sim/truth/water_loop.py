@@ -11,7 +11,6 @@ ISA-75.01.01 (a valve's resistance goes with the inverse square of its flow coef
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -19,18 +18,18 @@ import numpy as np
 from trueline_sim.randomness import stream
 from trueline_sim.truth.blocks import Blocks, Episodes
 from trueline_sim.truth.draws import Wander, draw_parameters, relax
-from trueline_sim.truth.scenario import Measurand
+from trueline_sim.truth.scenario import Measurand, Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from trueline_sim.truth.scenario import Process, ProcessAnomaly, Scenario
+    from trueline_sim.truth.scenario import ProcessAnomaly, Scenario
 
     Array = NDArray[np.float64]
 
-__all__ = ["SCENARIO", "WaterLoop", "loop_flow_l_min", "pump_head_bar", "pump_power_w"]
+__all__ = ["SCENARIO", "loop_flow_l_min", "pump_head_bar", "pump_power_w"]
 
 RANGES: Mapping[str, tuple[float, float]] = {
     "shutoff_bar": (0.3, 3.5),  # head of the pump against a closed valve
@@ -216,15 +215,12 @@ class _Running(Blocks):
         return out
 
 
-@dataclass(frozen=True)
-class WaterLoop:
-    """See the module."""
-
-    name: str = "water_loop"
-    sentence: str = (
+SCENARIO: Final[Scenario] = Place(
+    name="water_loop",
+    sentence=(
         "A water loop like SKAB's test bed: pump, valves and tank with pressure, flow, power, heat and vibration."
-    )
-    measurands: tuple[Measurand, ...] = (
+    ),
+    measurands=(
         Measurand("vibration_1", "[g]"),
         Measurand("vibration_2", "[g]"),
         Measurand("current", "A"),
@@ -234,20 +230,9 @@ class WaterLoop:
         Measurand("voltage", "V"),
         Measurand("flow", "L/min"),
         Measurand("tank_level", "%"),
-    )
-    interval_s: float = 1.0
-    anomalies: tuple[str, ...] = tuple(ANOMALY_RANGES)
-
-    @property
-    def ranges(self) -> Mapping[str, tuple[float, float]]:
-        """Bounds of all that is drawn."""
-        return {**RANGES, **{f"anomaly_{kind}": bounds for kind, bounds in ANOMALY_RANGES.items()}}
-
-    def start(
-        self, *, devices: int, seed: int, start_ns: int, interval_s: float, anomalies: Sequence[ProcessAnomaly] = ()
-    ) -> Process:
-        """Loops of so many sizes."""
-        return _Running(devices=devices, seed=seed, start_ns=start_ns, interval_s=interval_s, anomalies=anomalies)
-
-
-SCENARIO: Final[Scenario] = WaterLoop()
+    ),
+    interval_s=1.0,
+    parameters=RANGES,
+    anomaly_ranges=ANOMALY_RANGES,
+    process=_Running,
+)
