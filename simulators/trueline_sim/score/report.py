@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from trueline_sim.score import charts
-from trueline_sim.score.commands import (
+from trueline_sim.score.metrics import LEVELS, NOMINAL
+from trueline_sim.score.tables import (
     ALARM_HEADS,
     FAULT_HEADS,
     HEADS,
@@ -24,7 +25,6 @@ from trueline_sim.score.commands import (
     faults,
     number,
 )
-from trueline_sim.score.metrics import LEVELS, NOMINAL
 
 if TYPE_CHECKING:
     from pathlib import Path
