@@ -19,7 +19,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from trueline_sim.children import free_port, wait_until
-from trueline_sim.demo_fleet import PUMP_HZ, ROOM_HZ, STREAMS, device_names, device_streams, without_rows
+from trueline_sim.demo_fleet import (
+    PUMP_HZ,
+    ROOM_HZ,
+    ROOM_SPEED,
+    STREAMS,
+    device_names,
+    device_streams,
+    record_s,
+    without_rows,
+)
 from trueline_sim.processes import Agent, BrokerKind, Child, Site
 from trueline_sim.verdict import Verdict, count_export, judge
 from trueline_sim.watch import Snapshot, Watch
@@ -27,6 +36,7 @@ from trueline_wire.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
     from typing import TextIO
 
 __all__ = ["Demo", "DemoSettings", "Event"]
@@ -114,8 +124,16 @@ class Demo:
                 )
             )
             self._say("starting broker and cloud ..." if site.has_broker else "starting the cloud ...")
-            site.start()
-            watch = self._add_agents(site)
+            with ThreadPoolExecutor(1) as recorder:  # while broker and cloud start
+                streams = recorder.submit(
+                    device_streams,
+                    device_names(self._settings.devices),
+                    site.folder / "recordings",
+                    seed=self._settings.seed,
+                    seconds=record_s(self._settings.devices, self._settings.seconds),
+                )
+                site.start()
+                watch = self._add_agents(site, streams)
             self._introduce(site)
             for agent in site.agents.values():
                 agent.start(*(["--until-drained"] if self._settings.seconds is not None else []))
@@ -128,21 +146,18 @@ class Demo:
                 self._say("stopping: agents first, so that what is sampled is spooled ...")
             return self._finish(site)
 
-    def _add_agents(self, site: Site) -> Watch:
+    def _add_agents(self, site: Site, streams: Future[dict[str, list[dict[str, Any]]]]) -> Watch:
         names = device_names(self._settings.devices)
         ports = {name: free_port() for name in names}
         key = site.cloud_key
         self._say(f"making {len(names)} devices and enrolling their keys (the cloud's is {key[:12]}...)")
 
-        def add(number: int, name: str) -> Agent:
-            streams = device_streams(
-                name, site.folder / "recordings", seed=self._settings.seed + number, seconds=self._settings.seconds
-            )
+        def add(name: str) -> Agent:
             metrics = {"host": "127.0.0.1", "port": ports[name]}
-            return site.add_agent(name, streams, frame=_FRAME, extra={"metrics": metrics})
+            return site.add_agent(name, streams.result()[name], frame=_FRAME, extra={"metrics": metrics})
 
         with ThreadPoolExecutor(_START_AT_ONCE) as pool:
-            agents = list(pool.map(add, range(len(names)), names))
+            agents = list(pool.map(add, names))
         site.agents.clear()
         site.agents.update(zip(names, agents, strict=True))  # in order of name, not of who was ready first
         return Watch(site.cloud.http_port, ports)
@@ -162,9 +177,11 @@ class Demo:
         self._say(
             f"  devices  {names[0]}{' to ' + names[-1] if len(names) > 1 else ''}: real agents, simulated sensors"
         )
-        self._say(
-            f"           pump: 4 channels at {PUMP_HZ:g} Hz; room: 2 channels at {ROOM_HZ:g} Hz, some cells empty"
-        )
+        self._say(f"           pump: a water loop, 4 channels at {PUMP_HZ:g} Hz")
+        self._say(f"           room: a greenhouse or a cold box, 4 channels at {ROOM_HZ:g} Hz, time x {ROOM_SPEED:g}")
+        self._say("           sensors stick, spike, drift and fall silent; recordings/labels.csv says when")
+        if self._settings.seconds is None:
+            self._say(f"           recordings end after {record_s(len(names), None) / 60:.0f} minutes")
         if self._settings.folder:
             self._say(f"  folder   {site.folder}")
         if self._settings.seconds is None:

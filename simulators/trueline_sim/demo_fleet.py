@@ -1,26 +1,87 @@
 """The demo's devices: what they measure, and what is wrong with it so that the flags have something to say.
 
-Every device has two streams: `pump`, four seeded signals whose pressure leaves its range at the top of each swing, and
-`room`, a recording with empty cells and a sensor that sticks (`recording`).
+Every device has two streams, replayed in real time from recordings of worlds: `pump`, a water loop; and `room`, a
+greenhouse or a cold box, by turns, where an hour passes in a minute so that there is something to see. Sensors have
+their datasheets' errors and break in labelled ways (`labels.csv` beside the recordings); rows are never lost or doubled
+before the agent reads them, so that whatever the cloud misses has been lost by us.
+
+Promises: the same seed and devices give the same values. Refuses to know how an agent finds the faults.
 """
 
 from __future__ import annotations
 
+import csv
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from trueline_sim.recording import write_recording
+from trueline_sim.block import Grid
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-__all__ = ["PUMP_HZ", "ROOM_HZ", "STREAMS", "device_names", "device_streams", "without_rows"]
+    from trueline_sim.world import World
+
+__all__ = ["PUMP_HZ", "ROOM_HZ", "ROOM_SPEED", "STREAMS", "device_names", "device_streams", "record_s", "without_rows"]
 
 STREAMS: Final = ("pump", "room")
 PUMP_HZ: Final = 20.0
 ROOM_HZ: Final = 5.0
+ROOM_SPEED: Final = 60.0
 
-_ROOM_SECONDS_MAX: Final = 6 * 3600
+LABELS: Final = ("device", "stream", "channel", "kind", "is_process", "start_ns", "end_ns", "magnitude")
+
+_DEVICE_SECONDS_MAX: Final = 3 * 7200.0
+_RECORDED_MIN_S: Final = 900.0
+_FAULTS_PER_10000_ROWS: Final = 30.0
+_DECIMALS: Final = 6
+_NS: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kind:
+    """What a scenario is to the demo: channels that are shown, and stages that judge them."""
+
+    scenario: str
+    channels: tuple[str, ...]
+    limits: dict[str, tuple[float, float]]
+    flat: dict[str, tuple[int, int]]
+
+    def stages(self) -> list[dict[str, Any]]:
+        """The `[[stream.stage]]` tables."""
+        ranges = [
+            {"type": "gross_range", "channels": [name], "minimum": low, "maximum": high}
+            for name, (low, high) in self.limits.items()
+        ]
+        flats = [
+            {"type": "flat_line", "channels": [name], "suspect_repeats": suspect, "fail_repeats": fail}
+            for name, (suspect, fail) in self.flat.items()
+        ]
+        return [{"type": "missing"}, *ranges, *flats]
+
+
+# Repeats: healthy sensors of these scenarios repeat a value up to half as often as is suspect here.
+_PUMP: Final = _Kind(
+    scenario="water_loop",
+    channels=("pressure", "flow", "current", "motor_temperature"),
+    limits={"pressure": (-0.2, 3.0), "flow": (0.0, 250.0), "current": (-2.0, 15.0), "motor_temperature": (0.0, 120.0)},
+    flat={"pressure": (12, 24), "current": (8, 16)},
+)
+_ROOMS: Final = (
+    _Kind(
+        scenario="greenhouse",
+        channels=("air_temperature", "humidity", "soil_moisture", "light"),
+        limits={"air_temperature": (-5.0, 45.0), "humidity": (0.0, 100.0), "soil_moisture": (0.0, 0.6)},
+        flat={"air_temperature": (16, 32)},
+    ),
+    _Kind(
+        scenario="cold_chain",
+        channels=("air_temperature", "goods_temperature", "humidity", "door_open"),
+        limits={"air_temperature": (-30.0, 25.0), "goods_temperature": (-30.0, 15.0), "humidity": (0.0, 100.0)},
+        flat={"air_temperature": (16, 32)},
+    ),
+)
 
 
 def device_names(count: int) -> list[str]:
@@ -28,79 +89,130 @@ def device_names(count: int) -> list[str]:
     return [f"pump-{number}" for number in range(1, count + 1)]
 
 
-def device_streams(device: str, folder: Path, *, seed: int, seconds: float | None) -> list[dict[str, Any]]:
-    """The `[[stream]]` tables of a device; writes its recording into the folder.
+def record_s(devices: int, seconds: float | None) -> float:
+    """How long the recordings are: as long as is asked, else two hours, or less where many devices would take long."""
+    return seconds or min(7200.0, max(_DEVICE_SECONDS_MAX / devices, _RECORDED_MIN_S))
+
+
+def device_streams(
+    devices: Sequence[str], folder: Path, *, seed: int, seconds: float
+) -> dict[str, list[dict[str, Any]]]:
+    """The `[[stream]]` tables of all devices; writes their recordings and the labels into the folder.
 
     Args:
-        device: its id.
+        devices: their ids.
         folder: made if it is not there.
-        seed: of all its signals.
-        seconds: how long it measures; None for hours.
+        seed: of all worlds.
+        seconds: how long they measure.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    recording = folder / f"{device}.csv"
-    room_rows = round((seconds or _ROOM_SECONDS_MAX) * ROOM_HZ)
-    write_recording(recording, start_ns=time.time_ns(), rows=room_rows, rate_hz=ROOM_HZ, seed=seed)
-    return [_pump(seed, None if seconds is None else round(seconds * PUMP_HZ)), _room(recording)]
+    start_ns = time.time_ns()
+    streams: dict[str, list[dict[str, Any]]] = {device: [] for device in devices}
+    with (folder / "labels.csv").open("w", newline="") as file:
+        labels = csv.writer(file)
+        labels.writerow(LABELS)
+        rooms = [("room", ROOM_HZ, ROOM_SPEED, kind, list(devices)[turn::2]) for turn, kind in enumerate(_ROOMS)]
+        worlds = [("pump", PUMP_HZ, 1.0, _PUMP, list(devices)), *rooms]
+        for number, (stream, rate_hz, speed, kind, mine) in enumerate(worlds):
+            if not mine:
+                continue
+            grid = Grid(start_ns, 1.0 / rate_hz, max(round(seconds * rate_hz), 1))
+            world = _world(kind, grid, speed, devices=len(mine), seed=seed + number)
+            paths = [folder / f"{device}.{stream}.csv" for device in mine]
+            _write(world, kind, grid, paths)
+            labels.writerows(_labels(world, kind, grid, stream, mine))
+            for device, path in zip(mine, paths, strict=True):
+                streams[device].append(_table(stream, kind, world, path))
+    return streams
 
 
 def without_rows(streams: list[dict[str, Any]]) -> dict[str, Any]:
     """The `[[stream]]` table of a device that has nothing more to measure: its agent only empties its spool."""
-    pump = streams[STREAMS.index("pump")]
-    return {**pump, "source": {**pump["source"], "rows": 0}}
-
-
-def _pump(seed: int, rows: int | None) -> dict[str, Any]:
+    channel = streams[0]["channel"][0]
     return {
-        "name": "pump",
-        "source": {"type": "simulated", "rate_hz": PUMP_HZ, "seed": seed, "rows": rows},
+        "name": "idle",
+        "source": {"type": "simulated", "rate_hz": 1.0, "seed": 1, "rows": 0},
         "channel": [
-            {
-                "name": "pressure",
-                "unit": "bar",
-                "resolution": 0.01,
-                "u": 0.02,
-                "signal": {"kind": "sine", "mean": 4.0, "amplitude": 0.5, "period_s": 20.0 + seed % 7, "noise": 0.02},
-            },
-            {
-                "name": "temperature",
-                "unit": "Cel",
-                "resolution": 0.1,
-                "u": 0.3,
-                "signal": {"kind": "random_walk", "mean": 62.0, "step": 0.1, "noise": 0.05},
-            },
-            {
-                "name": "current",
-                "unit": "A",
-                "resolution": 0.01,
-                "u": 0.05,
-                "signal": {"kind": "square", "mean": 2.1, "amplitude": 0.6, "period_s": 15.0, "noise": 0.03},
-            },
-            {
-                "name": "vibration",
-                "unit": "mm/s",
-                "resolution": 0.001,
-                "u": 0.01,
-                "signal": {"kind": "noise", "mean": 1.8, "noise": 0.2},
-            },
-        ],
-        "stage": [
-            {"type": "missing"},
-            {"type": "gross_range", "channels": ["pressure"], "minimum": 0.0, "maximum": 4.45},
+            {"name": channel["name"], "unit": channel["unit"], "signal": {"kind": "noise", "mean": 0.0, "noise": 1.0}}
         ],
     }
 
 
-def _room(recording: Path) -> dict[str, Any]:
+def _world(kind: _Kind, grid: Grid, speed: float, *, devices: int, seed: int) -> World:
+    """A world whose clock runs `speed` times as fast as the grid's; only faults of values are drawn."""
+    from trueline_sim.faults.draw import draw_faults  # noqa: PLC0415 - scipy takes a second: while others start
+    from trueline_sim.faults.fault import VALUE_KINDS  # noqa: PLC0415 - as above
+    from trueline_sim.truth import SCENARIOS  # noqa: PLC0415 - as above
+    from trueline_sim.world import World  # noqa: PLC0415 - as above
+
+    scenario = SCENARIOS[kind.scenario]
+    world_grid = Grid(grid.start_ns, grid.interval_s * speed, grid.steps)
+    drawn = draw_faults(
+        channels=len(scenario.measurands),
+        devices=devices,
+        grid=world_grid,
+        seed=seed,
+        per_10000_rows=_FAULTS_PER_10000_ROWS,
+    )
+    return World(
+        scenario,
+        devices=devices,
+        seed=seed,
+        steps=grid.steps,
+        start_ns=grid.start_ns,
+        interval_s=world_grid.interval_s,
+        faults=[fault for fault in drawn if fault.kind in VALUE_KINDS],
+    )
+
+
+def _write(world: World, kind: _Kind, grid: Grid, paths: Sequence[Path]) -> None:
+    """A CSV file for each device: `time` in whole ns since 1970, then channels; empty where nothing was measured."""
+    import numpy as np  # noqa: PLC0415 - as the worlds
+    import pyarrow as pa  # noqa: PLC0415 - as above
+    import pyarrow.csv as pa_csv  # noqa: PLC0415 - as above
+
+    names = [channel.name for channel in world.channels]
+    columns = [names.index(name) for name in kind.channels]
+    schema = pa.schema([("time", pa.int64()), *((name, pa.float64()) for name in kind.channels)])
+    writers = [pa_csv.CSVWriter(path, schema) for path in paths]
+    for block in world:
+        times = pa.array(grid.times_ns(block.first_step, len(block)))
+        # The double nearest to each decimal, as a device would print it.
+        shown = np.round(block.raw[:, :, columns], _DECIMALS)
+        for device, writer in enumerate(writers):
+            cells = [pa.array(shown[:, device, column], from_pandas=True) for column in range(len(columns))]
+            writer.write_table(pa.table([times, *cells], schema=schema))
+    for writer in writers:
+        writer.close()
+
+
+def _labels(
+    world: World, kind: _Kind, grid: Grid, stream: str, devices: Sequence[str]
+) -> Iterable[tuple[str, str, str, str, bool, int, int, float]]:
+    """What is wrong, in the recording's own time; `LABELS` names the columns."""
+
+    def stamped(true_ns: int) -> int:
+        speed = world.grid.interval_s / grid.interval_s
+        return grid.start_ns + round((true_ns - world.grid.start_ns) / speed)
+
+    for fault in world.faults:
+        name = world.channels[fault.channel].name
+        if name in kind.channels:
+            times = stamped(fault.start_ns), stamped(fault.end_ns)
+            yield devices[fault.device], stream, name, fault.kind, False, *times, fault.magnitude
+    for anomaly in world.anomalies:
+        times = stamped(anomaly.start_ns), stamped(anomaly.end_ns)
+        yield devices[anomaly.device], stream, "", anomaly.kind, True, *times, anomaly.magnitude
+
+
+def _table(stream: str, kind: _Kind, world: World, path: Path) -> dict[str, Any]:
+    by_name = {channel.name: channel for channel in world.channels}
+    shown = [by_name[name] for name in kind.channels]
     return {
-        "name": "room",
-        "source": {"type": "replay", "path": str(recording), "time_column": "time", "time_format": "ns"},
+        "name": stream,
+        "source": {"type": "replay", "path": str(path), "time_column": "time", "time_format": "ns"},
         "channel": [
-            {"name": "temperature", "unit": "Cel", "resolution": 0.01, "u": 0.1},
-            {"name": "humidity", "unit": "%", "resolution": 0.1, "u": 1.0},
+            {"name": c.name, "unit": c.unit, "resolution": c.resolution, "u": c.u, "sensor": c.sensor} for c in shown
         ],
-        "stage": [
-            {"type": "missing"},
-            {"type": "flat_line", "channels": ["humidity"], "suspect_repeats": 4, "fail_repeats": 8},
-        ],
+        "stage": kind.stages(),
     }
