@@ -32,7 +32,7 @@ ROOM_SPEED: Final = 60.0
 
 LABELS: Final = ("device", "stream", "channel", "kind", "is_process", "start_ns", "end_ns", "magnitude")
 
-_DEVICE_SECONDS_MAX: Final = 3 * 7200.0
+_DEVICE_SECONDS_MAX: Final = 3 * 2700.0
 _RECORDED_MIN_S: Final = 900.0
 _FAULTS_PER_10000_ROWS: Final = 30.0
 _DECIMALS: Final = 6
@@ -90,8 +90,8 @@ def device_names(count: int) -> list[str]:
 
 
 def record_s(devices: int, seconds: float | None) -> float:
-    """How long the recordings are: as long as is asked, else two hours, or less where many devices would take long."""
-    return seconds or min(7200.0, max(_DEVICE_SECONDS_MAX / devices, _RECORDED_MIN_S))
+    """How long the recordings are: as long as is asked, else 45 minutes, or less where many devices would take long."""
+    return seconds or min(2700.0, max(_DEVICE_SECONDS_MAX / devices, _RECORDED_MIN_S))
 
 
 def device_streams(
