@@ -6,7 +6,6 @@ channel its stream does not have) is checked here. Relative paths are relative t
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -17,6 +16,7 @@ from trueline_edge.sources import ChannelConfig, SourceConfig
 from trueline_edge.spool.config import SpoolConfig
 from trueline_edge.stages import StageChoice
 from trueline_wire.columns import VALUES_MAX
+from trueline_wire.errors import ConfigError
 from trueline_wire.frame import ROWS_MAX
 from trueline_wire.readings import CHANNELS_MAX, Channel, Schema
 from trueline_wire.settings import Objection, OpenPort, load_toml
@@ -122,13 +122,30 @@ class StreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                     yield Objection(
                         ("channel", position, key), "the source of this stream does not use it", "leave it out"
                     )
+        yield from self._misfits()[0]
+
+    def channels_out(self) -> int:
+        """How many channels leave the last stage; as many as come in where the stages do not fit."""
+        return self._misfits()[1]
+
+    def _misfits(self) -> tuple[list[Objection], int]:
+        """What does not fit between the stages, each asked about the schema the one before gives out."""
+        found: list[Objection] = []
+        try:
+            schema = self.schema("")
+        except ValueError:  # said of the channels themselves
+            return found, len(self.channels)
         for position, stage in enumerate(self.stages):
-            for unknown in [name for name in stage.channels or () if name not in names]:
-                close = difflib.get_close_matches(unknown, names, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"channels here: {', '.join(names)}"
-                yield Objection(
-                    ("stage", position, "channels"), f"stream {self.name!r} has no channel {unknown!r}", hint
-                )
+            misfits = list(stage.objections(schema))
+            if not misfits and stage.kind != "judge":
+                try:
+                    schema = stage.stage(schema).schema
+                except (ConfigError, ValueError) as error:
+                    misfits = [Objection((), str(error))]
+            found += [misfit._replace(path=("stage", position, *misfit.path)) for misfit in misfits]
+            if misfits and stage.kind != "judge":
+                break  # what comes out of it is not known
+        return found, len(schema.channels)
 
     def schema(self, device: str) -> Schema:
         """What the columns of this stream mean on this device."""
@@ -177,8 +194,9 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         for position, name in _twice([stream.name for stream in self.streams]):
             yield Objection(("stream", position, "name"), f"{name!r} names two streams")
         for position, stream in enumerate(self.streams):
-            if self.frame.rows_max * len(stream.channels) > VALUES_MAX:
-                hint = f"rows_max of at most {VALUES_MAX // len(stream.channels)}"
+            channels = stream.channels_out()
+            if self.frame.rows_max * channels > VALUES_MAX:
+                hint = f"rows_max of at most {VALUES_MAX // channels}"
                 yield Objection(("stream", position), f"a frame holds {VALUES_MAX} values at most", hint)
 
 

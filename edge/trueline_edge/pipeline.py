@@ -1,13 +1,13 @@
 """The engine: stages in the order of the configuration, and their state as one.
 
-Promises: `pipeline(readings)` is what the stages make of the batch, one after the other; `state` and `restore` carry
-all of them over a restart. A state saved under another configuration is not taken: the pipeline starts fresh, and says
-so.
+Promises: `pipeline(readings)` is what the stages make of the batch, one after the other; `schema` is what comes out
+behind the last; `state` and `restore` carry all of them over a restart. A state saved under another configuration is
+not taken: the pipeline starts fresh, and says so.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -26,16 +26,26 @@ class _State(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Pipeline:
-    """The stages of one stream.
+    """The stages of one stream, each made for the schema the one before gives out.
 
     Args:
         configs: in order.
         schema: of the readings that will come.
+
+    Raises:
+        ConfigError: a file a stage names cannot be used.
     """
 
     def __init__(self, configs: Sequence[StageConfig], schema: Schema) -> None:
-        self._stages: list[Stage] = [config.stage(schema) for config in configs]
-        self._fingerprint = schema.hash + msgspec.json.encode(list(configs))
+        self._stages: list[Stage] = []
+        fingerprint = schema.hash
+        for config in configs:
+            self._stages.append(config.stage(schema))
+            if (out := self._stages[-1].schema) is not schema:
+                fingerprint += out.hash
+            schema = out
+        self._fingerprint = fingerprint + msgspec.json.encode(list(configs), enc_hook=str)
+        self.schema: Final = schema
 
     def __call__(self, readings: Readings) -> Readings:
         """Send a batch through all stages."""
@@ -58,7 +68,11 @@ class Pipeline:
         return msgspec.msgpack.encode(_State(self._fingerprint, [stage.state() for stage in self._stages]))
 
     def restore(self, state: bytes) -> bool:
-        """Remember it. False where it was saved under another configuration, and nothing was restored."""
+        """Remember it. False where it was saved under another configuration, and nothing was restored.
+
+        Raises:
+            ValueError: the bytes are no state; make a new pipeline, as some stages may have taken theirs.
+        """
         saved = msgspec.msgpack.decode(state, type=_State)
         if saved.fingerprint != self._fingerprint:
             return False

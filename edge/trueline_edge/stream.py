@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trueline_edge.checkpoint import Mark
     from trueline_edge.config import AgentConfig, StreamConfig
     from trueline_edge.sources import Batch, Source
-    from trueline_wire.readings import Readings
+    from trueline_wire.readings import Readings, Schema
 
 __all__ = ["Stream"]
 
@@ -33,22 +33,24 @@ class Stream:
         agent: the whole configuration.
         mark: where the stream stood when the last rows were spooled.
 
+    Attributes:
+        schema: of the readings that leave the last stage.
+
     Raises:
-        ConfigError: the source's input is not the one it was.
+        ConfigError: the source's input is not the one it was, or a stage's file cannot be used.
     """
 
     def __init__(self, config: StreamConfig, agent: AgentConfig, mark: Mark) -> None:
         self.name: Final = config.name
         self.lane: Final = _LANES[config.lane]
-        self.schema: Final = config.schema(agent.device)
-        self.source: Final[Source] = config.source.open(self.schema, config.channels, rows_max=agent.frame.rows_max)
-        self.pipeline: Final = Pipeline(config.stages, self.schema)
+        measured = config.schema(agent.device)
+        self.source: Final[Source] = config.source.open(measured, config.channels, rows_max=agent.frame.rows_max)
+        self.pipeline: Final = _pipeline(config, measured, mark.stages)
+        self.schema: Final = self.pipeline.schema
         self.framer: Final = Framer(agent.frame.rows_max, agent.frame.interval_s)
         self.offset = mark.offset
         if mark.offset:
             self.source.resume(mark.offset)
-        if mark.stages and not self.pipeline.restore(mark.stages):
-            _LOG.warning("the stages were changed: they start fresh", extra={"stream": self.name})
 
     def take(self, batch: Batch) -> list[Cut]:
         """Send a batch through the stages; the cuts that became due."""
@@ -66,3 +68,20 @@ class Stream:
         now_s = time.monotonic()
         stages = self.pipeline.state()
         return self.framer.add(readings, now_s, offset=self.offset, stages=stages, sampled=sampled, lost=lost)
+
+
+def _pipeline(config: StreamConfig, schema: Schema, saved: bytes) -> Pipeline:
+    """The stages, as they were saved; fresh where there is nothing to go on with."""
+    pipeline = Pipeline(config.stages, schema)
+    if saved:
+        try:
+            if pipeline.restore(saved):
+                return pipeline
+            _LOG.warning("the stages were changed: they start fresh", extra={"stream": config.name})
+        except ValueError as error:
+            _LOG.warning(
+                "the stages cannot read what they had saved: they start fresh",
+                extra={"stream": config.name, "reason": str(error)},
+            )
+            return Pipeline(config.stages, schema)
+    return pipeline

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import typing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,41 +35,63 @@ STAGES: dict[str, StageConfig] = {
     "flat line, one count": FlatLine(suspect_repeats=4, fail_repeats=4, tolerance=0.0),
 }
 MAKERS: dict[str, Callable[[], Any]] = {name: lambda c=config: c.stage(SCHEMA) for name, config in STAGES.items()}  # type: ignore[misc]
-MAKERS["pipeline of all"] = lambda: _Whole(Pipeline(list(STAGES.values()), SCHEMA))
+KINDS: dict[str, str] = {name: config.kind for name, config in STAGES.items()}
+PIPELINES: dict[str, list[StageConfig]] = {
+    "pipeline of all judges": [config for config in STAGES.values() if config.kind == "judge"],
+    "pipeline of one of each": list({type(config): config for config in STAGES.values()}.values()),
+}
 
 
 class _Whole:
     """A pipeline seen as one stage."""
 
-    delay = 0
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
-        self.state = pipeline.state
+    def __init__(self, configs: list[StageConfig]) -> None:
+        self._pipeline = Pipeline(configs, SCHEMA)
+        self.schema = self._pipeline.schema
+        schema, self.delay = SCHEMA, 0
+        for config in configs:
+            stage = config.stage(schema)
+            schema, self.delay = stage.schema, self.delay + stage.delay
+        self.state = self._pipeline.state
 
     def __call__(self, readings: Readings) -> Readings:
         return self._pipeline(readings)
 
     def flush(self) -> Readings:
-        return Readings.concatenate([Readings.empty(SCHEMA), *self._pipeline.flush()])
+        return Readings.concatenate([Readings.empty(self.schema), *self._pipeline.flush()])
 
     def restore(self, state: bytes) -> None:
         assert self._pipeline.restore(state)
 
 
+for _name, _configs in PIPELINES.items():
+    MAKERS[_name] = lambda c=_configs: _Whole(c)  # type: ignore[misc]
+    KINDS[_name] = "judge" if _name == "pipeline of all judges" else "of several kinds"
 each_stage = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 
+
+def those(*kinds: str) -> pytest.MarkDecorator:
+    """The makers of stages of these kinds."""
+    names = [name for name in MAKERS if KINDS[name] in kinds]
+    return pytest.mark.parametrize("make", [MAKERS[name] for name in names], ids=names)
+
+
 VALUES = st.sampled_from([0.0, 0.0, 0.0, 0.25, 0.5, 1.0, 1.75, 3.0, -0.75, -9.0, np.nan, np.inf, -np.inf])
+STEPS_S = st.sampled_from([1, 1, 1, 1, 1, 0, 2, 60, -1, -3600, 86_400, 10**9])
 
 
 @st.composite
 def batches(draw: st.DrawFn) -> Readings:
-    """Readings with runs, gaps and whatever flags an earlier stage may have left."""
-    rows = draw(st.lists(st.tuples(VALUES, VALUES, VALUES), max_size=40))
+    """Readings with runs, gaps, clocks that step, and whatever flags an earlier stage may have left."""
+    rows = draw(st.lists(st.tuples(VALUES, VALUES, VALUES, STEPS_S), max_size=40))
     n = len(rows)
     seed = draw(st.integers(0, 1000))
     rng = np.random.default_rng(seed)
-    readings = Readings.raw(SCHEMA, rng.integers(0, 10**18, n), np.array(rows).reshape(n, 3), [0.1, np.nan, 0.3])
+    table = np.array(rows).reshape(n, 4)
+    steady, smooth = draw(st.booleans()), draw(st.booleans())
+    time_s = np.arange(n) if steady else np.cumsum(table[:, 3]).astype(np.int64)
+    value = table[:, :3] + (np.cumsum(rng.normal(size=(n, 3)), axis=0) if smooth else 0.0)
+    readings = Readings.raw(SCHEMA, 10**18 + time_s * 10**9, value, [0.1, np.nan, 0.3])
     marked = rng.random((n, 3)) < 0.2
     return readings.flagged(marked, draw(st.sampled_from([Flag.SUSPECT, Flag.FAIL, Flag.MISSING])), Reason.UNPARSABLE)
 
@@ -85,7 +108,7 @@ def same(one: Readings, other: Readings) -> bool:
 
 
 def run(stage: Any, *parts: Readings) -> Readings:
-    return Readings.concatenate([Readings.empty(SCHEMA), *[stage(part) for part in parts], stage.flush()])
+    return Readings.concatenate([Readings.empty(stage.schema), *[stage(part) for part in parts], stage.flush()])
 
 
 def test_every_stage_a_configuration_may_name_is_here() -> None:
@@ -119,18 +142,93 @@ def test_an_empty_batch_is_fine(make: Callable[[], Any]) -> None:
     assert len(run(stage, Readings.empty(SCHEMA), Readings.empty(SCHEMA))) == 0
 
 
+SEVERITY = np.array([0, 1, 0, 2, 3, 9, 9, 9, 9, 4])
+
+
 @each_stage
 @settings(max_examples=30)
+@given(batches(), st.integers(0, 40))
+def test_each_row_comes_out_once_with_its_own_time(make: Callable[[], Any], readings: Readings, cut: int) -> None:
+    """Rows come in order, under the schema the stage declares, after at most `delay` rows; `flush()` gives the rest."""
+    stage = make()
+    first = stage(readings[:cut])
+    assert len(readings[:cut]) - len(first) <= stage.delay
+    out = Readings.concatenate([first, run(stage, readings[cut:])])
+    assert out.schema == stage.schema
+    assert np.array_equal(out.time_ns, readings.time_ns)
+    assert len(stage.flush()) == 0
+
+
+@those("judge")
+@settings(max_examples=30)
 @given(batches())
-def test_each_reading_comes_out_once_with_its_own_time_value_and_u(make: Callable[[], Any], readings: Readings) -> None:
-    """A stage sets flags and reasons; it neither deletes, mends nor moves a reading, and makes no flag better."""
+def test_a_judge_changes_flags_and_reasons_alone(make: Callable[[], Any], readings: Readings) -> None:
+    """A judge neither deletes, mends nor moves a reading, and makes no flag better."""
     judged = run(make(), readings)
-    assert np.array_equal(judged.time_ns, readings.time_ns)
+    assert judged.schema == readings.schema
     assert judged.value.tobytes() == readings.value.tobytes()
     assert judged.u.tobytes() == readings.u.tobytes()
-    severity = np.array([0, 1, 0, 2, 3, 9, 9, 9, 9, 4])
-    assert (severity[judged.flag] >= severity[readings.flag]).all()
+    assert (SEVERITY[judged.flag] >= SEVERITY[readings.flag]).all()
     assert (judged.reason & readings.reason == readings.reason).all()
+
+
+@those("mender")
+@settings(max_examples=30)
+@given(batches())
+def test_a_mender_keeps_channels_and_makes_no_flag_better(make: Callable[[], Any], readings: Readings) -> None:
+    """A mender may change value, u and unit; not which channels there are, nor what was said against a reading."""
+    mended = run(make(), readings)
+    assert len(mended.schema.channels) == len(readings.schema.channels)
+    assert (SEVERITY[mended.flag] >= SEVERITY[readings.flag]).all()
+    assert (mended.reason & readings.reason == readings.reason).all()
+
+
+@those("adder")
+@settings(max_examples=30)
+@given(batches())
+def test_an_adder_leaves_what_came_in_untouched(make: Callable[[], Any], readings: Readings) -> None:
+    """The incoming channels come first, bit for bit; new ones stand behind them."""
+    out = run(make(), readings)
+    k = len(SCHEMA.channels)
+    assert out.schema.channels[:k] == SCHEMA.channels
+    assert len(out.schema.channels) > k
+    for name in ("value", "u", "flag", "reason"):
+        assert getattr(out, name)[:, :k].tobytes() == getattr(readings, name).tobytes()
+
+
+@each_stage
+@settings(max_examples=30)
+@given(batches(), st.sampled_from([0.0, 1e9, np.nan, -np.inf]))
+def test_what_a_bad_cell_holds_changes_no_other(make: Callable[[], Any], readings: Readings, garbage: float) -> None:
+    """A cell that came in FAIL or MISSING is not learnt from: whatever stands in it, all others come out the same."""
+    bad = readings.flag >= Flag.FAIL
+    spoilt = replace(readings, value=np.where(bad, garbage, readings.value))
+    one, other = run(make(), readings), run(make(), spoilt)
+    elsewhere = np.ones(one.value.shape, np.bool_)
+    elsewhere[:, : bad.shape[1]] = ~bad
+    for name in ("value", "u", "flag", "reason"):
+        assert np.array_equal(getattr(one, name)[elsewhere], getattr(other, name)[elsewhere], equal_nan=True)
+
+
+@each_stage
+@pytest.mark.parametrize("state", [b"\xc1", b"nonsense", b"\x91\xc4\x03abc", b"\x80"])
+def test_a_bad_state_is_refused(make: Callable[[], Any], state: bytes) -> None:
+    """Bytes that are no state raise ValueError, whatever they are."""
+    with pytest.raises(ValueError, match=r"."):
+        make().restore(state)
+
+
+@each_stage
+def test_a_state_is_small_and_does_not_grow(make: Callable[[], Any]) -> None:
+    """After 2,000 rows a state is not larger than after 1,000."""
+    stage = make()
+    rng = np.random.default_rng(1)
+    sizes = []
+    for block in range(2):
+        time_ns = (np.arange(1000) + 1000 * block) * 10**9
+        stage(Readings.raw(SCHEMA, time_ns, rng.normal(size=(1000, 3))))
+        sizes.append(len(stage.state()))
+    assert sizes[1] <= sizes[0] + 64
 
 
 @each_stage

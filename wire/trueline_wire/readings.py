@@ -60,6 +60,10 @@ class Reason(IntFlag):
     CALIBRATION = 1 << 11
     CLOCK = 1 << 12
     UNPARSABLE = 1 << 13
+    CONSISTENCY = 1 << 14  # redundant sensors disagree, or outvoted it
+    STALE = 1 << 15  # only predicted: no fresh input within the timeout
+    UNOBSERVABLE = 1 << 16  # drift common to all sensors could not be seen
+    INNOVATION = 1 << 17  # too far from what was predicted
 
 
 # How bad a flag is, for "the worst wins": not evaluated < pass < suspect < fail < missing. Indexed by flag.

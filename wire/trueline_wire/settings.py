@@ -9,6 +9,7 @@ A struct says in `__post_init__` (ValueError, best begun with the field's name) 
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 import tomllib
 import types
@@ -194,8 +195,10 @@ class _Reader:
                     return _REFUSED
                 del values[culprit]
             else:
-                for where, message, hint in getattr(built, "objections", tuple)():
-                    self._object((*path, *where), message, hint)
+                objections = getattr(built, "objections", tuple)
+                if not inspect.signature(objections).parameters:  # else it wants to be asked by the struct around it
+                    for where, message, hint in objections():
+                        self._object((*path, *where), message, hint)
                 return built
         return _REFUSED
 

@@ -6,8 +6,8 @@ The stages a configuration may name stand in `StageChoice`; a new one is one fil
 from trueline_edge.stages.flat_line import FlatLine
 from trueline_edge.stages.gross_range import GrossRange
 from trueline_edge.stages.missing import Missing
-from trueline_edge.stages.stage import Stage, StageConfig
+from trueline_edge.stages.stage import Stage, StageConfig, StageSettings
 
-__all__ = ["FlatLine", "GrossRange", "Missing", "Stage", "StageChoice", "StageConfig"]
+__all__ = ["FlatLine", "GrossRange", "Missing", "Stage", "StageChoice", "StageConfig", "StageSettings"]
 
 StageChoice = GrossRange | Missing | FlatLine

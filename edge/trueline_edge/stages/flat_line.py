@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import numpy as np
 
-from trueline_edge.stages.stage import channel_mask
+from trueline_edge.stages.stage import StageSettings, channel_mask, usable
 from trueline_wire.readings import Flag, Readings, Reason
 
 if TYPE_CHECKING:
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["FlatLine"]
 
 
-class FlatLine(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="flat_line"
-):
+class FlatLine(StageSettings, frozen=True, kw_only=True, tag="flat_line"):
     """A value within `tolerance` of each of so many values before it is flat.
 
     Attributes:
@@ -33,7 +31,6 @@ class FlatLine(
     suspect_repeats: int = 3
     fail_repeats: int = 5
     tolerance: float | None = None
-    channels: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.suspect_repeats <= self.fail_repeats <= _REPEATS_MAX:
@@ -68,7 +65,7 @@ class FlagFlatLine:
 
     def __init__(self, config: FlatLine, schema: Schema) -> None:
         self._config = config
-        self._schema = schema
+        self.schema = schema
         self._judged = np.flatnonzero(channel_mask(schema, config.channels))
         self._tolerance = [c.resolution / 2 if config.tolerance is None else config.tolerance for c in schema.channels]
         self._past = _Past(tuple(np.empty(0) for _ in schema.channels))
@@ -77,8 +74,9 @@ class FlagFlatLine:
         config = self._config
         evaluated, suspect, fail = (np.zeros(readings.value.shape, np.bool_) for _ in range(3))
         kept = list(self._past.values)
+        trusted = usable(readings)
         for k in self._judged:
-            measured = np.flatnonzero(np.isfinite(readings.value[:, k]))
+            measured = np.flatnonzero(trusted[:, k])
             past = kept[k]
             values = np.concatenate([past, readings.value[measured, k]])
             new = slice(len(past), None)
@@ -95,7 +93,7 @@ class FlagFlatLine:
 
     def flush(self) -> Readings:
         """Nothing is held back."""
-        return Readings.empty(self._schema)
+        return Readings.empty(self.schema)
 
     def state(self) -> bytes:
         """The values the next ones are compared with."""
@@ -104,6 +102,9 @@ class FlagFlatLine:
     def restore(self, state: bytes) -> None:
         """Go on with the values of another life."""
         columns = msgspec.msgpack.decode(state, type=list[bytes])
+        size_max = 8 * self._config.fail_repeats
+        if len(columns) != len(self._past.values) or any(len(c) > size_max or len(c) % 8 for c in columns):
+            raise ValueError("not the state of this flat line test")
         self._past = _Past(tuple(np.frombuffer(column) for column in columns))
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from trueline_edge.stages.stage import Stateless, channel_mask
+from trueline_edge.stages.stage import StageSettings, Stateless, channel_mask
 from trueline_wire.readings import Flag, Readings, Reason
 
 if TYPE_CHECKING:
@@ -16,9 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["GrossRange"]
 
 
-class GrossRange(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="gross_range"
-):
+class GrossRange(StageSettings, frozen=True, kw_only=True, tag="gross_range"):
     """Limits in the channel's unit, all inclusive. Leave out a limit that does not exist.
 
     Attributes:
@@ -33,7 +29,6 @@ class GrossRange(
     maximum: float = inf
     suspect_minimum: float = -inf
     suspect_maximum: float = inf
-    channels: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.minimum < self.maximum:
@@ -58,10 +53,11 @@ class FlagGrossRange(Stateless):
 
     def __call__(self, readings: Readings, /) -> Readings:
         limits, value = self._config, readings.value
+        judged = self._judged & (value == value) & (readings.flag < Flag.FAIL)  # noqa: PLR0124 - false for NaN alone
         implausible = (value < limits.suspect_minimum) | (value > limits.suspect_maximum)
         outside = (value < limits.minimum) | (value > limits.maximum)
         return (
-            readings.passed(self._judged & (value == value))  # noqa: PLR0124 - false for NaN alone
-            .flagged(self._judged & implausible, Flag.SUSPECT, Reason.GROSS_RANGE)
-            .flagged(self._judged & outside, Flag.FAIL, Reason.GROSS_RANGE)
+            readings.passed(judged)
+            .flagged(judged & implausible, Flag.SUSPECT, Reason.GROSS_RANGE)
+            .flagged(judged & outside, Flag.FAIL, Reason.GROSS_RANGE)
         )

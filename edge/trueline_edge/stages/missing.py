@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
-from trueline_edge.stages.stage import Stateless, channel_mask
+from trueline_edge.stages.stage import StageSettings, Stateless, channel_mask
 from trueline_wire.readings import Flag, Readings, Reason
 
 if TYPE_CHECKING:
@@ -16,14 +15,12 @@ if TYPE_CHECKING:
 __all__ = ["Missing"]
 
 
-class Missing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="missing"):
+class Missing(StageSettings, frozen=True, kw_only=True, tag="missing"):
     """NaN becomes MISSING; an infinite value, which no sensor measures, FAILs.
 
     Attributes:
         channels: the channels judged; all where left out.
     """
-
-    channels: tuple[str, ...] | None = None
 
     def stage(self, schema: Schema) -> FlagMissing:
         """The stage for readings of this schema."""

@@ -1,27 +1,49 @@
-"""What every stage keeps: Readings in, Readings out, pure but for a state that can be saved.
+"""What every stage keeps: Readings in, Readings out, pure but for a small state that can be saved.
 
-The laws (checked for every stage by `tests/contracts/test_stages.py`): input arrays are left untouched; same input,
-same output; an empty batch is fine; every reading that goes in comes out once, with its own time, after at most `delay`
-rows, and `flush()` gives the rest; cutting the stream into batches elsewhere does not change the concatenated result; a
-stage restored from `state()` goes on as if nothing had happened.
+Three kinds. A *judge* sets flags and reasons and nothing else. A *mender* (calibrate, convert) may change values, `u`
+and what the schema says of a channel, never rows, times or channel order, and makes no flag better. An *adder* (fuse)
+puts new channels behind those that came in, which come out untouched.
+
+The laws of all (checked for every stage by `tests/contracts/test_stages.py`): input arrays are left untouched; same
+input, same output; an empty batch is fine; every row that goes in comes out once, with its own time, after at most
+`delay` rows, and `flush()` gives the rest; cutting the stream into batches elsewhere does not change the concatenated
+result; a stage restored from `state()` goes on as if nothing had happened; what a cell holds that came in FAIL or
+MISSING changes no other cell. Times may be duplicate or step backward (the timing test only flags them): a stage that
+needs elapsed time takes max(0, dt).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import difflib
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+import msgspec
 import numpy as np
 
-from trueline_wire.readings import Readings
+from trueline_wire.readings import Flag, Readings
+from trueline_wire.settings import Objection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from trueline_wire.readings import Schema
 
-__all__ = ["Stage", "StageConfig", "Stateless", "channel_mask"]
+__all__ = [
+    "Objection",
+    "Stage",
+    "StageConfig",
+    "StageSettings",
+    "Stateless",
+    "channel_mask",
+    "pack_arrays",
+    "pack_readings",
+    "unknown_channels",
+    "unpack_arrays",
+    "unpack_readings",
+    "usable",
+]
 
 
 class Stage(Protocol):
@@ -29,34 +51,62 @@ class Stage(Protocol):
 
     delay: int
     """Rows it may hold back."""
+    schema: Schema
+    """Of what comes out. A judge's is the one it was made for."""
 
     def __call__(self, readings: Readings, /) -> Readings:
         """Judge a batch (and give out what was held back before it)."""
         raise NotImplementedError
 
     def flush(self) -> Readings:
-        """What is still held back; empty for a stage without delay."""
+        """What is still held back; empty for a stage without delay. Readings may come after it."""
         raise NotImplementedError
 
     def state(self) -> bytes:
-        """All it remembers."""
+        """All it remembers: small, and of a size that does not grow with the stream."""
         raise NotImplementedError
 
     def restore(self, state: bytes) -> None:
-        """Remember what a stage of the same configuration and schema had saved."""
+        """Remember what a stage of the same configuration and schema had saved.
+
+        Raises:
+            ValueError: the bytes are no state of such a stage.
+        """
 
 
 class StageConfig(Protocol):
     """What a person writes under `[[stream.stage]]`; a stage that exists is valid."""
 
-    @property
-    def channels(self) -> tuple[str, ...] | None:
-        """The channels judged; None for all."""
-        raise NotImplementedError
+    kind: ClassVar[Literal["judge", "mender", "adder"]]
+    """Which laws it obeys."""
 
     def stage(self, schema: Schema) -> Stage:
-        """The stage for readings of this schema."""
+        """The stage for readings of this schema.
+
+        Raises:
+            ConfigError: a file it names cannot be used.
+        """
         raise NotImplementedError
+
+    def objections(self, schema: Schema) -> Iterator[Objection]:
+        """Why it does not fit readings of this schema; `trueline-edge check` asks before anything runs."""
+        raise NotImplementedError
+
+
+class StageSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
+    """What the configurations of most stages have in common.
+
+    Attributes:
+        channels: the channels judged; all where left out.
+    """
+
+    kind: ClassVar[Literal["judge", "mender", "adder"]] = "judge"
+
+    channels: tuple[str, ...] | None = None
+
+    def objections(self, schema: Schema) -> Iterator[Objection]:
+        """Channels the stream does not have; a stage with more to check adds to it."""
+        yield from unknown_channels(schema, self.channels)
 
 
 class Stateless:
@@ -65,11 +115,11 @@ class Stateless:
     delay = 0
 
     def __init__(self, schema: Schema) -> None:
-        self._schema = schema
+        self.schema = schema
 
     def flush(self) -> Readings:
         """Nothing is held back."""
-        return Readings.empty(self._schema)
+        return Readings.empty(self.schema)
 
     def state(self) -> bytes:
         """Nothing is remembered."""
@@ -77,8 +127,66 @@ class Stateless:
 
     def restore(self, state: bytes) -> None:
         """Nothing to remember."""
+        if state:
+            raise ValueError("a state for a stage that has none")
+
+
+def unknown_channels(schema: Schema, channels: Sequence[str] | None, key: str = "channels") -> Iterator[Objection]:
+    """An objection for each name under `key` that no channel has."""
+    names = [channel.name for channel in schema.channels]
+    for unknown in [name for name in channels or () if name not in names]:
+        close = difflib.get_close_matches(unknown, names, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"channels here: {', '.join(names)}"
+        yield Objection((key,), f"stream {schema.stream!r} has no channel {unknown!r}", hint)
 
 
 def channel_mask(schema: Schema, channels: Sequence[str] | None) -> NDArray[np.bool_]:
     """(k,) bool: the channels a stage judges; None means all."""
     return np.array([channels is None or channel.name in channels for channel in schema.channels], np.bool_)
+
+
+def usable(readings: Readings) -> NDArray[np.bool_]:
+    """(n, k) bool: cells that carry information: finite, and neither FAIL nor MISSING so far."""
+    finite: NDArray[np.bool_] = np.isfinite(readings.value)
+    flag = readings.flag
+    if flag.size and flag.max() >= Flag.FAIL:
+        finite &= flag < Flag.FAIL
+    return finite
+
+
+def pack_arrays(*arrays: NDArray[Any]) -> bytes:
+    """Arrays as the state of a stage."""
+    return msgspec.msgpack.encode([array.tobytes() for array in arrays])
+
+
+def unpack_arrays(state: bytes, *like: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    """Arrays back from `pack_arrays`, as many as `like`, and of their shapes and types.
+
+    Raises:
+        ValueError: the state holds others.
+    """
+    packed = msgspec.msgpack.decode(state, type=list[bytes])
+    if [len(data) for data in packed] != [array.nbytes for array in like]:
+        raise ValueError("a state of other arrays than this stage has")
+    return tuple(
+        np.frombuffer(data, array.dtype).reshape(array.shape).copy() for data, array in zip(packed, like, strict=True)
+    )
+
+
+def pack_readings(readings: Readings) -> bytes:
+    """Readings held back, as a part of the state of a stage."""
+    return pack_arrays(readings.time_ns, readings.value, readings.u, readings.flag, readings.reason)
+
+
+def unpack_readings(state: bytes, schema: Schema, rows_max: int) -> Readings:
+    """Readings back from `pack_readings`.
+
+    Raises:
+        ValueError: the state holds none of this schema, or more than `rows_max`.
+    """
+    packed = msgspec.msgpack.decode(state, type=list[bytes])
+    n, k = len(packed[0]) // 8 if packed else 0, len(schema.channels)
+    if n > rows_max:
+        raise ValueError(f"a state of {n} rows held back: {rows_max} at most")
+    like = (np.empty(n, np.int64), *(np.empty((n, k), t) for t in (np.float64, np.float32, np.uint8, np.uint32)))
+    return Readings(schema, *unpack_arrays(state, *like))
