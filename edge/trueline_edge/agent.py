@@ -254,8 +254,7 @@ class Agent:
             checkpoint.frames -= len(frames)
             checkpoint.body_bytes -= sum(len(frame.body) for frame in frames)
             checkpoint.values -= sum(frame.rows for frame in frames) * len(stream.schema.channels)
-        if frames:
-            self._courier.drained = False
+        self._courier.drained = sender.drained
 
     # ------------------------------------------------------------ figures
 

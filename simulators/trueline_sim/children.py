@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -27,18 +28,24 @@ __all__ = ["Child", "ChildError", "free_port", "port_answers", "run_to_end", "wa
 _POLL_S: Final = 0.02
 _LOG_TAIL_BYTES: Final = 4000
 _PR_SET_PDEATHSIG: Final = 1
+_PORTS: Final = (10_000, 32_000)  # Linux gives those from 32,768 on to outgoing connections
 
 
 class ChildError(Exception):
     """A child did not do what was asked of it. The message carries the end of its log."""
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port of the loopback that was free a moment ago (SOCK_STREAM: TCP, SOCK_DGRAM: UDP)."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port() -> int:
+    """A port of the loopback that was free a moment ago, for TCP and for UDP.
+
+    Not one of those the system gives to outgoing connections: one of them could take it before the server does.
+    """
+    while True:
+        port = random.SystemRandom().randrange(*_PORTS)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as probes:
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                probes.enter_context(socket.socket(socket.AF_INET, kind)).bind(("127.0.0.1", port))
+            return port
 
 
 def port_answers(port: int, host: str = "127.0.0.1") -> bool:

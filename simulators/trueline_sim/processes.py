@@ -20,7 +20,6 @@ import getpass
 import json
 import os
 import shutil
-import socket
 import sys
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -112,7 +111,7 @@ class Cloud(Child):
         self.state: Final = folder / "state" / "cloud"
         self.config: Final = folder / "cloud.toml"
         self.http_port: Final = http_port or free_port()
-        self.coap_port: Final = free_port(socket.SOCK_DGRAM)
+        self.coap_port: Final = free_port()
         folder.mkdir(parents=True, exist_ok=True)
         document: dict[str, Any] = {"state": str(self.state)}
         if broker_port is not None:

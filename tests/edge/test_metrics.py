@@ -10,11 +10,11 @@ import math
 from typing import TYPE_CHECKING
 
 import pytest
-from edge_links import free_port
 from prometheus_client.parser import text_string_to_metric_families
 
 from trueline_edge.figures import Figures
 from trueline_edge.metrics import render, serve_forever
+from trueline_sim.children import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

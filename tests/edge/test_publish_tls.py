@@ -15,10 +15,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from edge_links import DEVICE, MqttCloud, Told, free_port, until
+from edge_links import DEVICE, MqttCloud, Told, until
 
 from trueline_edge.publish.config import MqttLinkConfig, TlsConfig
 from trueline_edge.publish.mqtt import MqttLink
+from trueline_sim.children import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

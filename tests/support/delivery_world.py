@@ -203,11 +203,17 @@ class World:
             self.archive_up.append((agent.device, message))
         if channels:
             demand(channels == sorted(channels, key="event data".index), "I10", "data is sent before events")
-            demand(not agent.event_first or channels[0] == "event", "I10", "an event waits behind data")
+            expected = agent.event_first and not self._waits_for_room(agent)
+            demand(not expected or channels[0] == "event", "I10", "an event waits behind data")
             agent.event_first = False
         while len(agent.up) > LINK_MAX:
             agent.up.popleft()
         return bool(transmits)
+
+    def _waits_for_room(self, agent: Agent) -> bool:
+        """An event behind a rotten row waits for the GAP in its place, and that for room on the disk: not for data."""
+        spool = agent.spool
+        return spool.is_full and any(row.lane is Lane.EVENT and row.message is None for row in spool.all_rows())
 
     def _is_in_turn(self, agent: Agent, channel: str, message: bytes) -> None:
         record = self.judge.read(agent.device, message)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -20,6 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from trueline_edge.publish.coap import CoapLink
 from trueline_edge.publish.config import CoapLinkConfig, MqttLinkConfig
 from trueline_edge.publish.mqtt import MqttLink
+from trueline_sim.children import free_port
 from trueline_wire.topics import ack_topic, device_of
 
 if TYPE_CHECKING:
@@ -29,13 +29,6 @@ if TYPE_CHECKING:
     from trueline_edge.publish.link import Link
 
 DEVICE = "pump-7"
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def until(true: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
@@ -139,7 +132,7 @@ class CoapCloud(resource.Resource):  # type: ignore[misc]  # aiocoap is not type
 
     def __init__(self, _folder: Path) -> None:
         super().__init__()
-        self.port = free_port(socket.SOCK_DGRAM)
+        self.port = free_port()
         self.received: list[bytes] = []
         self.answer: bytes | None = None
         self._context: aiocoap.Context | None = None
@@ -151,7 +144,11 @@ class CoapCloud(resource.Resource):  # type: ignore[misc]  # aiocoap is not type
     async def start(self) -> None:
         site = resource.Site()
         site.add_resource(("tl", "1", DEVICE), self)
-        self._context = await aiocoap.Context.create_server_context(site, bind=("127.0.0.1", self.port))
+        self._context = await aiocoap.Context.create_server_context(
+            site,
+            bind=("127.0.0.1", self.port),
+            transports=["udp6"],  # not also TCP, whose port may be taken
+        )
 
     async def render_post(self, request: aiocoap.Message) -> aiocoap.Message:
         self.received.append(request.payload)

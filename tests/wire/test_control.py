@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 COUNTS = st.integers(0, COUNT_END - 1)
 IDS = st.binary(min_size=8, max_size=8)
 STATUS = Status(DEVICE, Lane.EVENT, (Ancestor(EPOCH, 9, 1200, 1890),), {"spool_full": 7}, 10**18)
-ACK = Ack(DEVICE, Lane.DATA, EPOCH, b"journal.", 9)
+ACK = Ack(DEVICE, Lane.DATA, EPOCH, b"journal.", 9, lost=3)
 
 
-@given(st.sampled_from(Lane), IDS, IDS, COUNTS, st.sampled_from(AckCode), st.just(b"") | IDS, COUNTS)
+@given(st.sampled_from(Lane), IDS, IDS, COUNTS, st.sampled_from(AckCode), st.just(b"") | IDS, COUNTS, COUNTS)
 def test_any_ack_comes_back(
-    lane: Lane, epoch: bytes, journal: bytes, last: int, code: AckCode, need: bytes, credit: int
+    lane: Lane, epoch: bytes, journal: bytes, last: int, code: AckCode, need: bytes, credit: int, lost: int
 ) -> None:
     """An ACK is read back equal."""
-    ack = Ack(DEVICE, lane, epoch, journal, last, code, need, credit)
+    ack = Ack(DEVICE, lane, epoch, journal, last, code, need, credit, lost)
     assert read_ack(open_envelope(ack.seal(CLOUD_KEY), "cloud", ring())) == ack
 
 

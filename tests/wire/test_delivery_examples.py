@@ -476,6 +476,35 @@ def test_losses_before_the_spool_reach_the_ledger(desk: Desk) -> None:
     assert desk.store.lane(DEVICE, Lane.DATA).lost == {"overrun": 5}
 
 
+def test_a_sender_is_not_drained_before_the_ledger_has_heard_of_its_losses(desk: Desk) -> None:
+    """All frames acknowledged is not enough: a loss is told at once, told again, and then acknowledged itself."""
+    desk.append(1)
+    desk.settle()
+    assert desk.sender.drained
+    desk.sender.append([], lost={"overrun": 5})
+    assert not desk.sender.drained
+    assert desk.poll() == []  # losses of one second travel together
+    desk.now += 1
+    assert [status.lost for status in desk.statuses()] == [{"overrun": 5}]  # and on its way it is lost
+    desk.acknowledge(2)
+    assert not desk.sender.drained
+    desk.now += 6
+    desk.settle()
+    assert desk.sender.drained
+    assert desk.store.lane(DEVICE, Lane.DATA).lost == {"overrun": 5}
+
+
+def test_a_restarted_sender_tells_its_losses_again(desk: Desk) -> None:
+    """What was lost just before a stop is told by the next start, even where no frame is left to send."""
+    desk.append(1)
+    desk.settle()
+    desk.start(lost={"spool_full": 9})
+    assert not desk.sender.drained
+    desk.settle()
+    assert desk.sender.drained
+    assert desk.store.lane(DEVICE, Lane.DATA).lost == {"spool_full": 9}
+
+
 def test_many_starts_without_a_link_all_arrive(desk: Desk) -> None:
     """Seventy epochs, more than an OPEN names, are stored in order and raise no alarm."""
     for _ in range(70):

@@ -17,13 +17,24 @@ from trueline_wire.frame import EPOCH_SIZE, SCHEMA_HASH_SIZE, Ancestor, read_anc
 if TYPE_CHECKING:
     from trueline_wire.keys import Signer
 
-__all__ = ["JOURNAL_ID_SIZE", "Ack", "AckCode", "SchemaMessage", "Status", "read_ack", "read_schema", "read_status"]
+__all__ = [
+    "JOURNAL_ID_SIZE",
+    "LOSSES_MAX",
+    "Ack",
+    "AckCode",
+    "SchemaMessage",
+    "Status",
+    "read_ack",
+    "read_schema",
+    "read_status",
+]
 
 JOURNAL_ID_SIZE: Final = 8
 
-_LOSSES_MAX: Final = 32
+LOSSES_MAX: Final = 32
+"""Reasons in one STATUS, at most."""
 _DEVICE, _LANE, _EPOCH = 0, 1, 2
-_EPOCHS, _LOST, _TIME, _JOURNAL, _LAST, _CODE, _NEED, _CREDIT = range(32, 40)
+_EPOCHS, _LOST, _TIME, _JOURNAL, _LAST, _CODE, _NEED, _CREDIT, _HEARD = range(32, 41)
 
 
 class AckCode(IntEnum):
@@ -95,6 +106,7 @@ class Ack:
         code: see `AckCode`.
         need: hash of the schema wanted, with NEED_SCHEMA.
         credit: frames the cloud will take in flight from this lane; 0 is hold.
+        lost: rows that the ledger has down as lost before the spool, all reasons: a STATUS that says so was heard.
     """
 
     device: str
@@ -105,6 +117,7 @@ class Ack:
     code: AckCode = AckCode.OK
     need: bytes = b""
     credit: int = 64
+    lost: int = 0
 
     def seal(self, signer: Signer) -> bytes:
         """The signed message."""
@@ -119,6 +132,8 @@ class Ack:
         }
         if self.need:
             header[_NEED] = self.need
+        if self.lost:
+            header[_HEARD] = self.lost
         return seal_envelope(Kind.ACK, header, b"", signer)
 
 
@@ -142,7 +157,7 @@ def read_status(envelope: Envelope) -> Status:
     """
     _expect(envelope, Kind.STATUS)
     lost: Any = envelope.header.get(_LOST, {})
-    if not isinstance(lost, dict) or len(lost) > _LOSSES_MAX:
+    if not isinstance(lost, dict) or len(lost) > LOSSES_MAX:
         raise NeverRetry("STATUS: losses are a map of at most 32 reasons")
     for reason, count in lost.items():
         if not (isinstance(reason, str) and type(count) is int and 0 <= count < COUNT_END and len(reason) <= 64):  # noqa: PLR2004 - a name
@@ -185,4 +200,5 @@ def read_ack(envelope: Envelope) -> Ack:
         code=AckCode(code),
         need=envelope.take(_NEED, bytes, size=SCHEMA_HASH_SIZE) if _NEED in envelope.header else b"",
         credit=envelope.take(_CREDIT, int),
+        lost=envelope.take(_HEARD, int) if _HEARD in envelope.header else 0,
     )

@@ -426,6 +426,7 @@ class Receiver(Generic[DecodedT]):
             code=code,
             need=need,
             credit=self.credit,
+            lost=sum(lane.committed.lost.values()) if key[1] is Lane.DATA else 0,
         )
         return Reply(key[0], ack, ack.seal(self._signer))
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from trueline_wire.control import Ack, AckCode, SchemaMessage, Status, read_ack
+from trueline_wire.control import LOSSES_MAX, Ack, AckCode, SchemaMessage, Status, read_ack
 from trueline_wire.delivery.gaps import Replacement, gap_before, gap_over, gap_trimmed, is_data, schema_of
 from trueline_wire.delivery.ports import Spool, SpoolFull, SpoolRow
 from trueline_wire.delivery.window import LaneWindow, SenderLimits
@@ -39,6 +39,8 @@ _EVENT_WINDOW: Final = 4  # frames of the event lane in flight, beside the windo
 _ROWS_AT_ONCE: Final = 16  # rows read from the spool in one go to be sent
 _DROP_ROWS: Final = 64  # rows looked at in one go when room has to be made
 _DROP_BYTES_MIN: Final = 64 * 1024  # room made in one go, so that a full spool does not drop at each append
+_STATUS_NEWS_S: Final = 1.0  # a loss is told within this time
+_STATUS_AGAIN_S: Final = 5.0  # and again, until an acknowledgement says that it was heard
 _CHANNELS: Final[dict[Lane, Literal["data", "event"]]] = {Lane.DATA: "data", Lane.EVENT: "event"}
 
 
@@ -129,6 +131,8 @@ class Sender:
         self._clean = clean
         self._connected = False
         self._status_due_s: float | None = None
+        self._lost_said = 0
+        self._lost_heard = 0
         self._control: deque[bytes] = deque()
         # Events first: `poll` walks the lanes in this order.
         self._lanes = {lane: LaneWindow(lane, spool.epochs(lane), self._limits) for lane in (Lane.EVENT, Lane.DATA)}
@@ -310,8 +314,9 @@ class Sender:
         """What to hand to the link now. Empty while disconnected, held, or the window is full."""
         if not self._connected:
             return []
+        self._hurry_status(now_s)
         if self._status_is_due(now_s):
-            self._status_due_s = now_s + self.limits.status_interval_s
+            self._status_due_s = now_s + (self.limits.status_interval_s if self._losses_told else _STATUS_AGAIN_S)
             self._control.extend(self._status(lane) for lane in self._lanes.values() if lane.epochs)
         out = [Transmit("control", message) for message in self._control]
         self._control.clear()
@@ -333,15 +338,31 @@ class Sender:
 
     @property
     def drained(self) -> bool:
-        """Everything ever appended is acknowledged."""
-        return all(lane.drained for lane in self._lanes.values())
+        """Everything ever appended is acknowledged, and the ledger has heard of every loss before the spool."""
+        return self._losses_told and all(lane.drained for lane in self._lanes.values())
+
+    @property
+    def _losses_told(self) -> bool:
+        """An acknowledgement said so. Without an epoch there is no ledger's lane to tell yet."""
+        return not self._lanes[Lane.DATA].epochs or self._lost_heard >= sum(self._losses().values())
+
+    def _losses(self) -> dict[str, int]:
+        """As many reasons as a STATUS takes."""
+        return dict(list(self.lost.items())[:LOSSES_MAX])
+
+    def _hurry_status(self, now_s: float) -> None:
+        """A loss does not wait for the next round."""
+        lost = sum(self._losses().values())
+        if lost > self._lost_said and self._status_due_s is not None:
+            self._status_due_s = min(self._status_due_s, now_s + _STATUS_NEWS_S)
+            self._lost_said = lost
 
     def _status_is_due(self, now_s: float) -> bool:
         return self._status_due_s is not None and now_s >= self._status_due_s
 
     def _status(self, lane: LaneWindow) -> bytes:
         epochs = tuple(lane.epochs[:EPOCHS_REPORTED_MAX])
-        lost = dict(list(self.lost.items())[:32]) if lane.lane is Lane.DATA else {}
+        lost = self._losses() if lane.lane is Lane.DATA else {}
         return Status(self._device, lane.lane, epochs, lost).seal(self._signer)
 
     # ------------------------------------------------------------ sending
@@ -422,6 +443,8 @@ class Sender:
             self.counts.alarm("journal")
             self._lanes[ack.lane].hold(now_s, self._rng)
             return
+        if ack.lane is Lane.DATA:
+            self._lost_heard = max(self._lost_heard, ack.lost)
         with suppress(SpoolFull):  # as if it had been lost: the next one finds more room, or the one after it
             self._acknowledged(self._lanes[ack.lane], ack, now_s)
 
