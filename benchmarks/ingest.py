@@ -11,6 +11,7 @@ Bounds: 3 M values/CPU s in frames of 600 rows by 8 channels, 0.5 M in frames of
 from __future__ import annotations
 
 import csv
+import http.client
 import os
 import shutil
 import subprocess
@@ -19,20 +20,24 @@ import tempfile
 import threading
 import time
 import urllib.request
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
 import apsw
 import numpy as np
+import uvicorn
 from _common import cpu_s, finish, parser, say
 
+from trueline_cloud.api.app import create_app
 from trueline_cloud.ingest.decode import FrameDecoder
 from trueline_cloud.ingest.intake import Inbound
 from trueline_cloud.ingest.marker import Marker
 from trueline_cloud.ingest.metrics import Metrics
 from trueline_cloud.ingest.trust import Devices, enroll
 from trueline_cloud.ingest.worker import CommitSettings, Ingest
+from trueline_cloud.live import Live
 from trueline_cloud.storage.journal import Journal
 from trueline_cloud.storage.reader import JournalReader
 from trueline_wire.columns import encode_columns
@@ -44,7 +49,7 @@ from trueline_wire.keys import SigningKey
 from trueline_wire.readings import Channel, Readings, Schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -321,8 +326,10 @@ def query(folder: Path, values: NDArray[np.float64], million: float, asks: int) 
     sys.setswitchinterval(0.0005)  # as the service does
     thread = threading.Thread(target=go_on)
     thread.start()
-    taken, steps = [], 0
-    with closing(JournalReader(folder)) as reader:
+    taken: list[float] = []
+    over_http: dict[str, list[float]] = {"": [], "_one_channel": []}
+    steps = 0
+    with closing(JournalReader(folder)) as reader, _served(folder) as ask:
         began = time.monotonic()
         for _ in range(asks):
             device = devices[int(rng.integers(count))]
@@ -331,6 +338,9 @@ def query(folder: Path, values: NDArray[np.float64], million: float, asks: int) 
             answer = reader.rollup(device.name, "valve", start, start + DAY_NS, 60 * SECOND_NS)
             taken.append((time.perf_counter() - asked) * 1e3)
             steps = max(steps, len(answer.time_ns))
+            url = f"/api/v1/readings?device={device.name}&stream=valve&from={start}&to={start + DAY_NS}&step=1m"
+            over_http[""].append(ask(url))
+            over_http["_one_channel"].append(ask(f"{url}&channel={quote(answer.schema.channels[0].name)}"))
             time.sleep(0.01)
         beside = done[0] * rows * CHANNELS / (time.monotonic() - began)
         alive = thread.is_alive()
@@ -347,9 +357,40 @@ def query(folder: Path, values: NDArray[np.float64], million: float, asks: int) 
         "query_p50_ms": round(float(np.percentile(taken, 50)), 2),
         "query_p95_ms": round(float(np.percentile(taken, 95)), 2),
         "query_max_ms": round(max(taken), 2),
+        **{f"query_http{what}_p95_ms": round(float(np.percentile(some, 95)), 2) for what, some in over_http.items()},
         "query_ingest_beside_values_per_s": round(beside),
         "query_ingest_went_on": alive,
     }
+
+
+@contextmanager
+def _served(folder: Path) -> Iterator[Callable[[str], float]]:
+    """The service's HTTP over a journal, in a thread as in the service; the milliseconds until an answer is whole."""
+    app = create_app(
+        open_reader=lambda: JournalReader(folder), live=Live(), token=None, metrics=lambda: b"", health=dict
+    )
+    server = uvicorn.Server(uvicorn.Config(app, port=_free_port(), log_level="warning", lifespan="off"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    connection = http.client.HTTPConnection("127.0.0.1", server.config.port)
+
+    def ask(path: str) -> float:
+        asked = time.perf_counter()
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status != http.HTTPStatus.OK:
+            raise RuntimeError(f"{path}: {answer.status} {body[:200]!r}")
+        return (time.perf_counter() - asked) * 1e3
+
+    try:
+        yield ask
+    finally:
+        connection.close()
+        server.should_exit = True
+        thread.join()
 
 
 # ---------------------------------------------------------------- all of it
