@@ -104,7 +104,7 @@ class Model:
         noise = np.broadcast_to(np.asarray(self.noise, np.float64), (m,))
         if (noise <= 0.0).any():
             raise ValueError("noise must be above zero, or NaN")
-        for mode in self.modes or (Mode(lasts_s=1.0),):
+        for mode in (Mode(lasts_s=1.0), *self.modes):
             if not (mode.lasts_s > 0.0 and mode.probability > 0.0):
                 raise ValueError("a mode wants lasts_s and probability above zero")
             _shaped("transition", (mode.transition or self.transition)(mean, 1.0), (p,))
