@@ -31,15 +31,49 @@ class Asked(NamedTuple):
 
 
 class Benchmark(NamedTuple):
-    """A script, whether it wants the recorded data, and the figures asked of it."""
+    """A script and the figures asked of it.
+
+    Attributes:
+        name: on the command line, and of the script where `script` is empty.
+        title: of its part of the page.
+        data: the folder of the recorded data it is given ("": all of it); None where it wants none.
+        asked: see `Asked`.
+        script: from the root of the project.
+        options: it is called with.
+        only_named: takes long; run where it is named, left as it was otherwise.
+    """
 
     name: str
     title: str
-    data: str
+    data: str | None
     asked: tuple[Asked, ...]
+    script: str = ""
+    options: tuple[str, ...] = ()
+    only_named: bool = False
 
+
+_NOTHING_LOST = (
+    Asked("missing", "rows missing", "0"),
+    Asked("duplicates", "rows stored twice", "0"),
+    Asked("rows_sent", "rows sent", ""),
+)
+_EQUAL = (
+    Asked("rows", "rows replayed", ""),
+    Asked("rows_lost", "rows lost", "0"),
+    Asked("rows_doubled", "rows stored twice", "0"),
+    Asked("rows_different", "rows that came back with other values", "0"),
+)
 
 BENCHMARKS = (
+    Benchmark("skab", "Recorded readings all the way, over MQTT", "", _EQUAL, "examples/skab/run.py"),
+    Benchmark(
+        "skab_coap",
+        "Recorded readings all the way, over CoAP",
+        "",
+        _EQUAL,
+        "examples/skab/run.py",
+        ("--link", "coap"),
+    ),
     Benchmark(
         "wire",
         "Bytes on the wire",
@@ -65,6 +99,8 @@ BENCHMARKS = (
                 "rows_60_trueline_values_per_cpu_s", "frames of 60 rows by 8 channels, values a CPU second", "≥ 0.5 M"
             ),
             Asked("query_p95_ms", "24 h at one-minute steps out of 50 M while ingesting, p95, ms", "< 20"),
+            Asked("query_http_one_channel_p95_ms", "the same over HTTP, one channel, ms", ""),
+            Asked("query_http_p95_ms", "the same over HTTP, all 8 channels, ms", ""),
         ),
     ),
     Benchmark(
@@ -79,7 +115,7 @@ BENCHMARKS = (
     Benchmark(
         "outage",
         "A day without a link",
-        "",
+        None,
         (
             Asked("agent_rss_growth_mb", "memory above the start, MB", "≤ 10"),
             Asked("missing", "rows missing after the drain", "0"),
@@ -89,32 +125,39 @@ BENCHMARKS = (
     Benchmark(
         "fleet",
         "A thousand devices",
-        "",
+        None,
+        _NOTHING_LOST,
+    ),
+    Benchmark(
+        "soak",
+        "Ten thousand devices for ten minutes",
+        None,
         (
-            Asked("missing", "rows missing", "0"),
-            Asked("duplicates", "rows stored twice", "0"),
-            Asked("rows_sent", "rows sent", ""),
+            *_NOTHING_LOST,
+            Asked("cloud_growth_mb_per_min", "growth of the cloud, MB a minute", "≤ 1"),
+            Asked("fleet_growth_mb_per_min", "growth of the fleet, MB a minute", "≤ 1"),
         ),
+        only_named=True,
     ),
     Benchmark(
         "simulate",
         "Making worlds",
-        "",
+        None,
         (
             Asked("water_loop_made_per_cpu_s", "sensor readings a CPU second, in memory", "≥ 5 M"),
             Asked("recorded_per_cpu_s", "sensor readings a CPU second, recorded", "≥ 2 M"),
         ),
     ),
-    Benchmark("score", "Scoring against the truth", "", ()),
+    Benchmark("score", "Scoring against the truth", None, ()),
 )
 
 
 def run(benchmark: Benchmark, data: Path | None, extra: list[str]) -> tuple[dict[str, Any] | None, int, str]:
     """The benchmark's JSON object, its exit code, and the end of what it said on stderr."""
-    command = [sys.executable, str(ROOT / "benchmarks" / f"{benchmark.name}.py"), "--json", *extra]
-    if data is not None and benchmark.name in {"wire", "ingest"}:
+    command = [sys.executable, str(ROOT / script(benchmark)), "--json", *benchmark.options, *extra]
+    if data is not None and benchmark.data is not None:
         command += ["--data", str(data / benchmark.data)]
-    print(f"{benchmark.title}: {benchmark.name}.py ...", flush=True)
+    print(f"{benchmark.title}: {script(benchmark)} ...", flush=True)
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     lines = done.stdout.strip().splitlines()
     try:
@@ -123,9 +166,19 @@ def run(benchmark: Benchmark, data: Path | None, extra: list[str]) -> tuple[dict
         return None, done.returncode or 1, done.stderr[-400:]
 
 
+def script(benchmark: Benchmark) -> str:
+    """Its path from the root of the project."""
+    return benchmark.script or f"benchmarks/{benchmark.name}.py"
+
+
 def section(benchmark: Benchmark, result: dict[str, Any], code: int) -> str:
     """The page's part on one benchmark."""
-    lines = [f"## {benchmark.title}", "", f"`benchmarks/{benchmark.name}.py`, {time.strftime('%Y-%m-%d')}", ""]
+    lines = [
+        f"## {benchmark.title}",
+        "",
+        f"`{' '.join([script(benchmark), *benchmark.options])}`, {time.strftime('%Y-%m-%d')}",
+        "",
+    ]
     asked = [one for one in benchmark.asked if one.key in result]
     if asked:
         lines += ["| asked | bound | measured |", "|---|---|---|"]
@@ -164,7 +217,7 @@ def main() -> int:
     data = arguments.data.resolve() if arguments.data and arguments.data.exists() else None
     sections, failed = known_sections(), []
     for benchmark in BENCHMARKS:
-        if arguments.names and benchmark.name not in arguments.names:
+        if benchmark.name not in arguments.names if arguments.names else benchmark.only_named:
             continue
         result, code, said = run(benchmark, data, [])
         if result is None:
