@@ -6,21 +6,24 @@ import contextlib
 import socket
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import apsw
 import psutil
 import pytest
 from crash_hostile import HostileBroker, coap_garbage, http_garbage, varied
 from crash_kit import Proof, campaign
 from crash_peer import Counters, HandDevice, Mqtt
 from crash_rows import stream, write_rows
-from crash_site import finish, frames_waiting, ledger, ready_socket, stored
+from crash_site import finish, frames_waiting, ledger, patch, ready_socket, stored
 
+from trueline_edge.spool.cells import unpack_label
 from trueline_sim.children import wait_until
 from trueline_sim.processes import Site
-from trueline_wire.control import Ack
-from trueline_wire.envelope import Lane
-from trueline_wire.keys import SigningKey
+from trueline_wire.control import Ack, read_ack
+from trueline_wire.envelope import Lane, open_envelope
+from trueline_wire.keys import KeyRing, SigningKey
 from trueline_wire.topics import ack_topic
 
 if TYPE_CHECKING:
@@ -116,17 +119,18 @@ def test_forged_and_replayed_acknowledgements_delete_nothing(site: Site, proof: 
     waiting = _spooled(agent)
     cloud_key = SigningKey.load_or_create(site.cloud.state / "cloud.key")
     keys = [SigningKey(rng.randbytes(32)), SigningKey.load_or_create(agent.state / "device.key")]
+    epoch, journal = _epoch_written(agent), _journal(cloud_key, replayed[-1])
     for number in range(n):
-        ack = Ack(agent.device, Lane.DATA, rng.randbytes(8), rng.randbytes(8), rng.choice([0, 5, 1 << 40]))
+        ack = Ack(agent.device, Lane.DATA, epoch, journal, rng.choice([2, waiting - 1, waiting]))
         kind = number % 4
         if kind == 0:
             message = rng.choice(replayed)
         elif kind == 1:
             message = ack.seal(rng.choice(keys))
         elif kind == 2:
-            message = ack.seal(cloud_key)  # of another journal and an unknown epoch
+            message = replace(ack, journal=rng.randbytes(8)).seal(cloud_key)
         else:
-            message = Ack("somebody-else", Lane.DATA, ack.epoch, ack.journal, 1 << 40).seal(cloud_key)
+            message = replace(ack, device="somebody-else").seal(cloud_key)
         info = line.publish(ack_topic(agent.device), message)
         if number % 50 == 0:
             assert line.work(info.is_published)
@@ -151,20 +155,46 @@ def test_an_acknowledgement_of_the_cloud_does_delete(site: Site, proof: Proof) -
     site.cloud.kill()
     waiting = _spooled(agent)
     line = Mqtt(site.broker.port, [])
-    import apsw  # noqa: PLC0415 - here alone
-
-    from trueline_edge.spool.cells import unpack_label  # noqa: PLC0415 - here alone
-
-    connection = apsw.Connection(str(agent.state / "spool.db"), flags=apsw.SQLITE_OPEN_READONLY)
-    place = unpack_label(connection.execute("SELECT label FROM record LIMIT 1").get)
-    connection.close()
     cloud_key = SigningKey.load_or_create(site.cloud.state / "cloud.key")
-    ack = Ack(agent.device, Lane.DATA, place.epoch, b"whatever", waiting)  # type: ignore[union-attr] # a record's label
+    ack = Ack(agent.device, Lane.DATA, _epoch_written(agent), b"whatever", waiting)
     info = line.publish(ack_topic(agent.device), ack.seal(cloud_key))
     assert line.work(info.is_published)
     wait_until(lambda: frames_waiting(agent) == 0, "an empty spool", 20.0)
     line.close()
     proof.says(control=f"an ACK with the cloud's own key: {waiting} records deleted")
+
+
+def test_an_agent_that_believes_anybody_deletes_by_a_forged_acknowledgement(site: Site, proof: Proof) -> None:
+    """Negative control: signatures unchecked, and an ACK signed by a stranger empties the spool."""
+    source = write_rows(site.folder / "rows.csv", _ROWS, proof.seed)
+    site.start()
+    agent = site.add_agent("victim-4", [stream(source)], frame=_FRAME)
+    patch(agent, "believe-all")
+    site.cloud.kill()
+    waiting = _spooled(agent)
+    line = Mqtt(site.broker.port, [])
+    ack = Ack(agent.device, Lane.DATA, _epoch_written(agent), b"whatever", waiting)
+    info = line.publish(ack_topic(agent.device), ack.seal(SigningKey(proof.rng().randbytes(32))))
+    assert line.work(info.is_published)
+    wait_until(lambda: frames_waiting(agent) == 0, "an empty spool", 20.0)
+    line.close()
+    proof.says(control=f"signatures unchecked, an ACK of a stranger: {waiting} records deleted and never stored")
+
+
+def _epoch_written(agent: Agent) -> bytes:
+    """The epoch of the newest record in an agent's spool."""
+    connection = apsw.Connection(str(agent.state / "spool.db"), flags=apsw.SQLITE_OPEN_READONLY)
+    label = unpack_label(connection.execute("SELECT label FROM record ORDER BY rowid DESC LIMIT 1").get)
+    connection.close()
+    assert label is not None
+    return label.epoch
+
+
+def _journal(cloud_key: SigningKey, message: bytes) -> bytes:
+    """The journal an acknowledgement of the cloud names."""
+    ring = KeyRing()
+    ring.trust("cloud", cloud_key.public)
+    return read_ack(open_envelope(message, "cloud", ring)).journal
 
 
 def test_garbage_at_the_listeners_harms_nobody(site: Site, proof: Proof) -> None:

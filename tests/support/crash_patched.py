@@ -6,6 +6,7 @@ lazy-append     the spool's place (checkpoint) is synced at once, its rows only 
 early-ack       the journal commits only every tenth group, after nine were acknowledged
 no-sync         SQLite runs with synchronous=OFF
 no-policy       a full spool is not an answer: whatever finds no room ends the agent
+believe-all     no signature is checked
 """
 
 from __future__ import annotations
@@ -129,6 +130,13 @@ def no_policy() -> None:
     SqliteSpool.append = strict  # type: ignore[method-assign]
 
 
+def believe_all() -> None:
+    """Whoever says that it is the cloud is the cloud."""
+    from trueline_wire.keys import KeyRing  # noqa: PLC0415 - only where it is asked for
+
+    KeyRing.verify = lambda *_: None  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
     what, program, *arguments = sys.argv[1:]
     ways = {
@@ -138,6 +146,7 @@ if __name__ == "__main__":
         "die-at-frame-5": die_at_frame_5,
         "no-sync": no_sync,
         "no-policy": no_policy,
+        "believe-all": believe_all,
     }
     ways[what]()
     sys.argv = [program, *arguments]
