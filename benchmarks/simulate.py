@@ -5,7 +5,7 @@ not have are filled in, so that nothing is skipped), and drawn faults. Recorded:
 Parquet: readings, truth and labels. CPU seconds of the process, all threads, best of the repetitions; wall seconds
 beside them. Each seed is made twice in blocks of different sizes first, and has to be the same, bit for bit.
 
-Bounds: 5 M readings/CPU s made in memory, 2 M recorded, in the named scenario; the others are shown.
+Bounds: 5 M readings/CPU s made in memory in every scenario, 2 M recorded in the named one.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def record(made: World, folder: Path) -> int:
 def main() -> int:
     """The command line. Returns the exit code."""
     arguments = parser(__doc__)
-    arguments.add_argument("--scenario", choices=[*SCENARIOS], default="water_loop", help="held to the bounds")
+    arguments.add_argument("--scenario", choices=[*SCENARIOS], default="water_loop", help="the one recorded")
     arguments.add_argument("--devices", type=int, default=1000, metavar="N", help="(1000)")
     arguments.add_argument("--steps", type=int, default=1000, metavar="N", help="(1000)")
     arguments.add_argument("--repetitions", type=int, default=3, metavar="N", help="(3)")
@@ -123,7 +123,8 @@ def main() -> int:
         result["recorded_per_cpu_s"] = round(took.values / took.cpu_s)
         result["recorded_per_s"] = round(took.values / took.wall_s)
         result["recorded_bytes_per_value"] = round(sum(p.stat().st_size for p in out.iterdir()) / took.values, 2)
-    for key, bound in ((f"{chosen.scenario}_made_per_cpu_s", MADE_BOUND), ("recorded_per_cpu_s", RECORDED_BOUND)):
+    bounds = {**{f"{name}_made_per_cpu_s": MADE_BOUND for name in SCENARIOS}, "recorded_per_cpu_s": RECORDED_BOUND}
+    for key, bound in bounds.items():
         if result[key] < bound:
             misses.append(f"{key} {result[key]:,}: at least {bound:,.0f} were asked for")
     return finish(result, misses, as_json=chosen.json)
