@@ -5,15 +5,19 @@ from __future__ import annotations
 import itertools
 import typing
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
+import wander_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trueline_edge.pipeline import Pipeline
-from trueline_edge.stages import FlatLine, GrossRange, Missing, StageChoice
+from trueline_edge.stages import Estimate, FlatLine, GrossRange, Missing, StageChoice
+from trueline_edge.stages.estimate import Output
 from trueline_wire.readings import Channel, Flag, Readings, Reason, Schema
 
 if TYPE_CHECKING:
@@ -33,6 +37,14 @@ STAGES: dict[str, StageConfig] = {
     "flat line": FlatLine(),
     "flat line, short and tolerant": FlatLine(suspect_repeats=1, fail_repeats=2, tolerance=0.6, channels=("a", "b")),
     "flat line, one count": FlatLine(suspect_repeats=4, fail_repeats=4, tolerance=0.0),
+}
+ESTIMATE = Estimate(model=Path(wander_model.__file__), outputs=(Output(name="level"),))
+STAGES |= {
+    "estimate, extended": ESTIMATE,
+    "estimate, unscented": msgspec.structs.replace(ESTIMATE, filter="ukf", innovations=True, patience=2),
+    "estimate, interacting": msgspec.structs.replace(
+        ESTIMATE, filter="imm", channels=("b", "a"), parameters={"inputs": 2}, gap_max_s=1e7
+    ),
 }
 MAKERS: dict[str, Callable[[], Any]] = {name: lambda c=config: c.stage(SCHEMA) for name, config in STAGES.items()}  # type: ignore[misc]
 KINDS: dict[str, str] = {name: config.kind for name, config in STAGES.items()}

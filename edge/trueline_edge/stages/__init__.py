@@ -3,11 +3,12 @@
 The stages a configuration may name stand in `StageChoice`; a new one is one file and one name in this list.
 """
 
+from trueline_edge.stages.estimate import Estimate
 from trueline_edge.stages.flat_line import FlatLine
 from trueline_edge.stages.gross_range import GrossRange
 from trueline_edge.stages.missing import Missing
 from trueline_edge.stages.stage import Stage, StageConfig, StageSettings
 
-__all__ = ["FlatLine", "GrossRange", "Missing", "Stage", "StageChoice", "StageConfig", "StageSettings"]
+__all__ = ["Estimate", "FlatLine", "GrossRange", "Missing", "Stage", "StageChoice", "StageConfig", "StageSettings"]
 
-StageChoice = GrossRange | Missing | FlatLine
+StageChoice = GrossRange | Missing | FlatLine | Estimate
