@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from trueline_wire.delivery import INSIGNIFICANT
 from trueline_wire.envelope import open_envelope
 from trueline_wire.errors import NeverRetry
 from trueline_wire.frame import Data, read_record
@@ -175,7 +176,10 @@ def _notes(lane: LaneLedger) -> list[str]:
     if lane.rows_thinned:
         notes.append(f"{place} {lane.rows_thinned:,} rows thinned out by a full spool, within its error bound")
     notes += [
-        f"{place} {count:,} rows lost before the spool, {reason}" for reason, count in lane.lost_before_spool.items()
+        f"{place} {count:,} rows lost before the spool, {reason}"
+        if reason != INSIGNIFICANT
+        else f"{place} {count:,} rows left out by the device, within the error bounds of their streams"
+        for reason, count in lane.lost_before_spool.items()
     ]
     notes += [f"{place} alarm {name}, {count} times" for name, count in lane.alarms.items()]
     return notes

@@ -28,7 +28,7 @@ from trueline_edge.notify import Notifier
 from trueline_edge.publish import make_link
 from trueline_edge.spool.sqlite import SqliteSpool
 from trueline_edge.stream import Stream
-from trueline_wire.delivery import Outgoing, Sender
+from trueline_wire.delivery import INSIGNIFICANT, Outgoing, Sender
 from trueline_wire.errors import SpoolUnsafe
 from trueline_wire.keys import KeyRing, SigningKey
 
@@ -221,6 +221,7 @@ class Agent:
                 following.cancel()
                 await asyncio.gather(following, return_exceptions=True)
         await self._spool_cuts(stream, stream.finish())
+        await self._courier.do(self._courier.sender.tell_losses)
 
     async def _spool_cuts(self, stream: Stream, cuts: list[Cut]) -> None:
         for cut in cuts:
@@ -237,6 +238,8 @@ class Agent:
             frames, too_large = encode_frames(cut.readings, stream.lane, rows_max=rows_max, message_max=message_max)
             if too_large:
                 cut.lost["frame_too_large"] = cut.lost.get("frame_too_large", 0) + too_large
+            if cut.insignificant:
+                cut.lost[INSIGNIFICANT] = cut.insignificant
             mark = checkpoint.marks.setdefault(stream.name, Mark())
             mark.offset, mark.stages = cut.offset, cut.stages
             mark.sampled += cut.sampled
@@ -266,7 +269,8 @@ class Agent:
         return Figures(
             rows_sampled=checkpoint.sampled,
             rows_spooled=checkpoint.spooled,
-            rows_lost=dict(sender.lost),
+            rows_lost={reason: count for reason, count in sender.lost.items() if reason != INSIGNIFICANT},
+            rows_insignificant=sender.lost.get(INSIGNIFICANT, 0),
             rows_dropped=self._dropped_before + counts.rows_dropped,
             rows_corrupt=self._corrupt_before + counts.rows_corrupt,
             rows_acknowledged=self._courier.rows_acknowledged,
@@ -292,6 +296,7 @@ class Agent:
             "rows_sampled": f.rows_sampled,
             "rows_spooled": f.rows_spooled,
             "rows_lost": f.rows_lost,
+            "rows_insignificant": f.rows_insignificant,
             "rows_dropped": f.rows_dropped,
             "frames_appended": f.frames_appended,
             "frames_acknowledged": f.frames_acknowledged,

@@ -34,7 +34,7 @@ class Checkpoint(msgspec.Struct, array_like=True):
 
     Attributes:
         marks: by stream.
-        lost: rows lost before the spool, by reason.
+        lost: rows that never came to the spool, by reason; INSIGNIFICANT is one of them.
         frames: frames appended.
         body_bytes: bytes of their bodies.
         values: values in them.

@@ -137,6 +137,8 @@ class StreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             return found, len(self.channels)
         for position, stage in enumerate(self.stages):
             misfits = list(stage.objections(schema))
+            if schema.thinning is not None:
+                misfits.append(Objection((), "stands behind a stage that leaves rows out", "put that one last"))
             if not misfits and stage.kind != "judge":
                 try:
                     schema = stage.stage(schema).schema

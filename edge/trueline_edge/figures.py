@@ -9,11 +9,15 @@ __all__ = ["Figures"]
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the agent can say of itself. Rows of `sampled`, `spooled`, `lost`, `dropped` over the life of its state."""
+    """What the agent can say of itself. Rows of `sampled`, `spooled`, `lost`, `dropped` over the life of its state.
+
+    At a cut, sampled = spooled + all lost + insignificant + what the stages hold back.
+    """
 
     rows_sampled: int
     rows_spooled: int
     rows_lost: dict[str, int]
+    rows_insignificant: int
     rows_dropped: int
     rows_corrupt: int
     rows_acknowledged: int

@@ -34,6 +34,7 @@ class Cut:
         stages: state of the pipeline behind these rows.
         sampled: rows the source gave or lost since the cut before.
         lost: rows lost since the cut before, by reason.
+        insignificant: rows left out by the stages since the cut before.
     """
 
     readings: list[Readings] = field(default_factory=list)
@@ -41,6 +42,7 @@ class Cut:
     stages: bytes = b""
     sampled: int = 0
     lost: dict[str, int] = field(default_factory=dict)
+    insignificant: int = 0
 
     @property
     def rows(self) -> int:
@@ -76,6 +78,7 @@ class Framer:
         stages: bytes,
         sampled: int,
         lost: Mapping[str, int],
+        insignificant: int = 0,
     ) -> list[Cut]:
         """Take what came out of the stages for one batch of the source; give the cuts that became due by it.
 
@@ -86,6 +89,7 @@ class Framer:
             stages: state of the pipeline behind the batch.
             sampled: rows the source gave in the batch.
             lost: rows the source lost before the batch, by reason.
+            insignificant: rows the stages have left out.
         """
         crowded = self._open.rows > 0 and self._open.rows + len(readings) > self._rows_max
         cuts = [self.cut()] if crowded else []
@@ -94,6 +98,7 @@ class Framer:
             waiting.readings.append(readings)
         waiting.offset, waiting.stages = offset, stages
         waiting.sampled += sampled + sum(lost.values())
+        waiting.insignificant += insignificant
         for reason, count in lost.items():
             waiting.lost[reason] = waiting.lost.get(reason, 0) + count
         if self._since_s is None and waiting.sampled:

@@ -39,6 +39,7 @@ class _Snapshot:
         counters: tuple[tuple[str, str, float], ...] = (
             ("rows_sampled", "Readings rows given by sources, over the life of the state folder.", f.rows_sampled),
             ("rows_spooled", "Readings rows made durable, over the life of the state folder.", f.rows_spooled),
+            ("rows_insignificant", "Readings rows left out within their stated error bound.", f.rows_insignificant),
             ("rows_dropped", "Readings rows dropped from a full spool.", f.rows_dropped),
             ("rows_corrupt", "Readings rows found damaged in the spool.", f.rows_corrupt),
             ("rows_acknowledged", "Readings rows acknowledged or accounted for by the cloud.", f.rows_acknowledged),

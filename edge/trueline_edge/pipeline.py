@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from trueline_edge.stages import Thinner
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -46,12 +48,18 @@ class Pipeline:
             schema = out
         self._fingerprint = fingerprint + msgspec.json.encode(list(configs), enc_hook=str)
         self.schema: Final = schema
+        self._thinners = [stage for stage in self._stages if isinstance(stage, Thinner)]
 
     def __call__(self, readings: Readings) -> Readings:
         """Send a batch through all stages."""
         for stage in self._stages:
             readings = stage(readings)
         return readings
+
+    @property
+    def insignificant(self) -> int:
+        """Rows its stages have left out, as not worth sending, since it was made."""
+        return sum(stage.insignificant for stage in self._thinners)
 
     def flush(self) -> list[Readings]:
         """What the stages still hold back, at the end of a stream, in order; empty batches left out."""

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from trueline_edge.framing import Cut, Framer
 from trueline_edge.pipeline import Pipeline
 from trueline_wire.envelope import Lane
+from trueline_wire.readings import Readings
 
 if TYPE_CHECKING:
     from trueline_edge.checkpoint import Mark
     from trueline_edge.config import AgentConfig, StreamConfig
     from trueline_edge.sources import Batch, Source
-    from trueline_wire.readings import Readings, Schema
+    from trueline_wire.readings import Schema
 
 __all__ = ["Stream"]
 
@@ -49,6 +50,7 @@ class Stream:
         self.schema: Final = self.pipeline.schema
         self.framer: Final = Framer(agent.frame.rows_max, agent.frame.interval_s)
         self.offset = mark.offset
+        self._left_out = 0
         if mark.offset:
             self.source.resume(mark.offset)
 
@@ -60,14 +62,23 @@ class Stream:
 
     def finish(self) -> list[Cut]:
         """What stages and framer still hold."""
-        cuts = [cut for held in self.pipeline.flush() for cut in self._add(held, 0, {})]
+        held = [*self.pipeline.flush(), Readings.empty(self.schema)]  # the stages may have left out all they held
+        cuts = [cut for readings in held for cut in self._add(readings, 0, {})]
         last = self.framer.cut()
-        return [*cuts, last] if last.rows or last.sampled else cuts
+        return [*cuts, last] if last.rows or last.sampled or last.insignificant else cuts
 
     def _add(self, readings: Readings, sampled: int, lost: Any) -> list[Cut]:
-        now_s = time.monotonic()
-        stages = self.pipeline.state()
-        return self.framer.add(readings, now_s, offset=self.offset, stages=stages, sampled=sampled, lost=lost)
+        left_out = self.pipeline.insignificant - self._left_out
+        self._left_out += left_out
+        return self.framer.add(
+            readings,
+            time.monotonic(),
+            offset=self.offset,
+            stages=self.pipeline.state(),
+            sampled=sampled,
+            lost=lost,
+            insignificant=left_out,
+        )
 
 
 def _pipeline(config: StreamConfig, schema: Schema, saved: bytes) -> Pipeline:

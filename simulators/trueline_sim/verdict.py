@@ -99,6 +99,7 @@ def judge(
     """
     exported = list(exports)
     sampled, spooled = (sum(int(agent[key]) for agent in agents) for key in ("rows_sampled", "rows_spooled"))
+    left_out = sum(int(agent.get("rows_insignificant", 0)) for agent in agents)
     stored = sum(stream.rows for stream in exported)
     duplicates = sum(stream.doubled for stream in exported)
     before = _sum_maps(agent["rows_lost"] for agent in agents)
@@ -124,7 +125,7 @@ def judge(
         waiting=sum(int(lane["rows_pending"]) for lane in lanes),
         bytes_per_value=round(sum(int(lane["bytes"]) for lane in lanes) / values, 3) if values else None,
         ledgers=ledgers,
-        ok=missing == 0 and duplicates == 0 and stored > 0 and sampled == spooled + sum(before.values()),
+        ok=missing == 0 and duplicates == 0 and stored > 0 and sampled == spooled + left_out + sum(before.values()),
     )
 
 

@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trueline_edge.pipeline import Pipeline
-from trueline_edge.stages import Estimate, FlatLine, GrossRange, Missing, StageChoice
+from trueline_edge.stages import Estimate, FlatLine, GrossRange, Missing, Significance, StageChoice
 from trueline_edge.stages.estimate import Output
+from trueline_edge.stages.significance import Event
 from trueline_wire.readings import Channel, Flag, Readings, Reason, Schema
 
 if TYPE_CHECKING:
@@ -37,6 +38,19 @@ STAGES: dict[str, StageConfig] = {
     "flat line": FlatLine(),
     "flat line, short and tolerant": FlatLine(suspect_repeats=1, fail_repeats=2, tolerance=0.6, channels=("a", "b")),
     "flat line, one count": FlatLine(suspect_repeats=4, fail_repeats=4, tolerance=0.0),
+    "send on delta": Significance(method="send_on_delta", bounds={"a": 0.5, "b": 1.0, "c": 0.0}),
+    "deadband, one channel along": Significance(
+        method="deadband", percent=10, spans={"a": 10.0, "c": 20.0}, along=("b",), interval_max_s=100
+    ),
+    "swinging door": Significance(method="swinging_door", bounds={"a": 1.0, "b": 0.5, "c": 2.0}),
+    "swinging door with events": Significance(
+        method="swinging_door",
+        bounds={"a": 2.0, "b": 2.0, "c": 3.0},
+        event=Event(above={"a": 4.0}, below={"b": -8.0}, rows_before=3, rows_after=2),
+    ),
+    "send on delta with events": Significance(
+        method="send_on_delta", bounds={"a": 2.0, "b": 2.0, "c": 3.0}, event=Event(rows_before=5, rows_after=0)
+    ),
 }
 ESTIMATE = Estimate(model=Path(wander_model.__file__), outputs=(Output(name="level"),))
 STAGES |= {
@@ -50,8 +64,12 @@ MAKERS: dict[str, Callable[[], Any]] = {name: lambda c=config: c.stage(SCHEMA) f
 KINDS: dict[str, str] = {name: config.kind for name, config in STAGES.items()}
 PIPELINES: dict[str, list[StageConfig]] = {
     "pipeline of all judges": [config for config in STAGES.values() if config.kind == "judge"],
-    "pipeline of one of each": list({type(config): config for config in STAGES.values()}.values()),
+    "pipeline of one of each": list({type(c): c for c in STAGES.values() if c.kind != "thinner"}.values()),
 }
+PIPELINES["pipeline that ends with a thinner"] = [
+    *PIPELINES["pipeline of all judges"],
+    STAGES["swinging door with events"],
+]
 
 
 class _Whole:
@@ -78,7 +96,8 @@ class _Whole:
 
 for _name, _configs in PIPELINES.items():
     MAKERS[_name] = lambda c=_configs: _Whole(c)  # type: ignore[misc]
-    KINDS[_name] = "judge" if _name == "pipeline of all judges" else "of several kinds"
+    KINDS[_name] = "of several kinds"
+KINDS |= {"pipeline of all judges": "judge", "pipeline that ends with a thinner": "thinned"}
 each_stage = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 
 
@@ -157,7 +176,7 @@ def test_an_empty_batch_is_fine(make: Callable[[], Any]) -> None:
 SEVERITY = np.array([0, 1, 0, 2, 3, 9, 9, 9, 9, 4])
 
 
-@each_stage
+@those("judge", "mender", "adder", "of several kinds")
 @settings(max_examples=30)
 @given(batches(), st.integers(0, 40))
 def test_each_row_comes_out_once_with_its_own_time(make: Callable[[], Any], readings: Readings, cut: int) -> None:
@@ -208,7 +227,42 @@ def test_an_adder_leaves_what_came_in_untouched(make: Callable[[], Any], reading
         assert getattr(out, name)[:, :k].tobytes() == getattr(readings, name).tobytes()
 
 
-@each_stage
+@those("thinner")
+@settings(max_examples=60)
+@given(batches(), st.integers(0, 40))
+def test_a_thinner_leaves_rows_out_and_counts_them(make: Callable[[], Any], readings: Readings, cut: int) -> None:
+    """What comes out came in, in order, with its own time, value, flag and reason; all others are counted."""
+    numbered = replace(readings, time_ns=readings.time_ns // 100 * 100 + np.arange(len(readings)))
+    stage = make()
+    first = stage(numbered[:cut])
+    held = cut - len(first) - stage.insignificant
+    assert len(numbered) < cut or 0 <= held <= stage.delay
+    out = Readings.concatenate([first, run(stage, numbered[cut:])])
+    rows = out.time_ns % 100
+    assert (np.diff(rows) > 0).all()
+    assert len(out) + stage.insignificant == len(readings)
+    assert np.array_equal(out.time_ns, numbered.time_ns[rows])
+    assert out.value.tobytes() == readings.value[rows].tobytes()
+    assert (SEVERITY[out.flag] >= SEVERITY[readings.flag[rows]]).all()
+    assert (out.u >= readings.u[rows])[~np.isnan(out.u)].all()
+    assert np.array_equal(np.isnan(out.u), np.isnan(readings.u[rows]))
+    assert len(stage.flush()) == 0
+
+
+@those("thinner")
+@settings(max_examples=60)
+@given(batches(), st.sampled_from([0.0, 1e9, np.nan, -np.inf]))
+def test_a_thinner_does_not_look_into_bad_cells(make: Callable[[], Any], readings: Readings, garbage: float) -> None:
+    """Which rows matter does not depend on what a cell that came in FAIL or MISSING holds."""
+    spoilt = replace(readings, value=np.where(readings.flag >= Flag.FAIL, garbage, readings.value))
+    one, other = run(make(), readings), run(make(), spoilt)
+    good = one.flag < Flag.FAIL
+    assert np.array_equal(one.time_ns, other.time_ns)
+    assert np.array_equal(one.flag, other.flag)
+    assert np.array_equal(one.value[good], other.value[good], equal_nan=True)
+
+
+@those("judge", "mender", "adder", "of several kinds")
 @settings(max_examples=30)
 @given(batches(), st.sampled_from([0.0, 1e9, np.nan, -np.inf]))
 def test_what_a_bad_cell_holds_changes_no_other(make: Callable[[], Any], readings: Readings, garbage: float) -> None:

@@ -23,6 +23,7 @@ FIGURES = Figures(
     rows_sampled=10,
     rows_spooled=9,
     rows_lost={"overrun": 1},
+    rows_insignificant=4,
     rows_dropped=2,
     rows_corrupt=0,
     rows_acknowledged=7,
@@ -57,6 +58,7 @@ def test_what_is_scraped_is_what_is_the_case() -> None:
     assert found["trueline_rows_dropped_total"] == 2
     assert found["trueline_rows_acknowledged_total"] == 7
     assert found["trueline_rows_lost_total{overrun}"] == 1
+    assert found["trueline_rows_insignificant_total"] == 4
     assert found["trueline_alarms_total{twin}"] == 1
     assert found["trueline_timeouts_total"] == 1
     assert found["trueline_spool_bytes"] == 4096

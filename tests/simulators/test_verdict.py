@@ -57,6 +57,7 @@ def test_a_sampled_row_must_be_spooled_or_counted() -> None:
     """Sampled rows that were neither spooled nor counted as lost spoil the verdict."""
     assert not _judge(100, agent={"rows_sampled": 101}).ok
     assert _judge(100, agent={"rows_sampled": 101, "rows_lost": {"overrun": 1}}).ok
+    assert _judge(100, agent={"rows_sampled": 103, "rows_insignificant": 3}).ok
 
 
 def test_nothing_at_all_is_not_ok() -> None:

@@ -64,6 +64,14 @@ class DirectLink:
         for reply in replies:
             self._events.received(reply.message)
 
+    def lost(self) -> dict[str, int]:
+        """What the ledger says the device did not spool, by reason."""
+        reader = JournalReader(self._folder)
+        try:
+            return {reason: count for lane in reader.ledger() for reason, count in lane.lost_before_spool.items()}
+        finally:
+            reader.close()
+
     def values(self, stream: str = "valve") -> list[float]:
         """The first channel of all stored rows, in time order."""
         reader = JournalReader(self._folder)

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, replace
 from enum import IntEnum, IntFlag
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["CHANNELS_MAX", "Channel", "Flag", "Readings", "Reason", "Schema", "worst_flag"]
+__all__ = ["CHANNELS_MAX", "Channel", "Flag", "Readings", "Reason", "Schema", "Thinning", "worst_flag"]
 
 CHANNELS_MAX: Final = 4096
 """Channels in one stream, at most."""
@@ -91,6 +91,29 @@ class Channel:
     calibration: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thinning:
+    """What is known of the time between two rows of a stream whose insignificant rows were left out at the device.
+
+    Attributes:
+        between: "previous": a value holds until the next row; "linear": a straight line leads to it.
+        bounds: by channel, in its unit: what so filled in is at most so far from what was measured; infinite where
+            nothing is promised. `u` of the rows that were sent holds it already, as bound / sqrt 3.
+
+    Raises:
+        ValueError: another way to fill in, or a bound that is negative or NaN.
+    """
+
+    between: Literal["previous", "linear"]
+    bounds: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.between not in {"previous", "linear"}:
+            raise ValueError(f"a thinned stream is filled in by 'previous' or 'linear', not {self.between!r:.80}")
+        if not all(bound >= 0.0 for bound in self.bounds):
+            raise ValueError("a bound is a number that is not negative")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Schema:
     """What the columns of a stream mean. Travels once; frames name it by `hash`.
@@ -101,15 +124,18 @@ class Schema:
         channels: one for each column.
         rounded: the values are derived and were rounded to a step of at most u/16 before they were sent, the
             rounding's variance added to `u` (False: values travel bit for bit).
+        thinning: what is known between the rows, where the device left out insignificant ones; None where all came.
 
     Raises:
-        ValueError: no channel, too many, one name twice, a text too long, a resolution below zero or not finite.
+        ValueError: no channel, too many, one name twice, a text too long, a resolution below zero or not finite, a
+            thinning of other channels.
     """
 
     device: str
     stream: str
     channels: tuple[Channel, ...]
     rounded: bool = False
+    thinning: Thinning | None = None
 
     def __post_init__(self) -> None:
         if not 0 < len(self.channels) <= CHANNELS_MAX:
@@ -119,6 +145,8 @@ class Schema:
         for channel in self.channels:
             if not 0.0 <= channel.resolution < math.inf:
                 raise ValueError(f"channel {channel.name!r:.80}: a resolution of {channel.resolution} cannot be")
+        if self.thinning is not None and len(self.thinning.bounds) != len(self.channels):
+            raise ValueError(f"stream {self.stream!r:.80}: a thinning wants a bound for each channel")
         texts = [self.device, self.stream]
         texts += [text for c in self.channels for text in (c.name, c.unit, c.sensor, c.calibration)]
         if longest := max(texts, key=len)[_TEXT_MAX:]:
@@ -132,7 +160,9 @@ class Schema:
             ValueError: they are more than a message takes (48 KiB).
         """
         columns = [[c.name, c.unit, float(c.resolution), c.sensor, c.calibration] for c in self.channels]
-        document = {0: self.device, 1: self.stream, 2: columns, 3: self.rounded}
+        document: dict[int, Any] = {0: self.device, 1: self.stream, 2: columns, 3: self.rounded}
+        if self.thinning is not None:
+            document[4] = [self.thinning.between, [float(bound) for bound in self.thinning.bounds]]
         encoded = write_cbor(document)
         if len(encoded) > _SCHEMA_SIZE_MAX:
             raise ValueError(f"stream {self.stream!r:.80}: a schema of {len(encoded)} bytes, {_SCHEMA_SIZE_MAX} fit")
@@ -159,7 +189,8 @@ class Schema:
             case _:
                 raise NeverRetry("not a schema: {0: device, 1: stream, 2: [channel …], 3: rounded} is wanted")
         try:
-            schema = cls(device=device, stream=stream, channels=channels, rounded=rounded)
+            thinning = _read_thinning(document.get(4))
+            schema = cls(device=device, stream=stream, channels=channels, rounded=rounded, thinning=thinning)
         except ValueError as error:
             raise NeverRetry(str(error)) from error
         # The bytes that came are the bytes the hash covers, also where a later version added keys.
@@ -173,6 +204,16 @@ def _read_channel(column: Any) -> Channel:
             return Channel(name=name, unit=unit, resolution=resolution, sensor=sensor, calibration=calibration)
         case _:
             raise NeverRetry("not a schema: a channel is [name, unit, resolution, sensor, calibration]")
+
+
+def _read_thinning(item: Any) -> Thinning | None:
+    match item:
+        case None:
+            return None
+        case ["previous" | "linear" as between, list(bounds), *_] if all(type(bound) is float for bound in bounds):
+            return Thinning(between=between, bounds=tuple(bounds))
+        case _:
+            raise NeverRetry("not a schema: thinning is [between, [bound …]]")
 
 
 def _column(name: str, array: ArrayLike, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:

@@ -7,8 +7,20 @@ from trueline_edge.stages.estimate import Estimate
 from trueline_edge.stages.flat_line import FlatLine
 from trueline_edge.stages.gross_range import GrossRange
 from trueline_edge.stages.missing import Missing
-from trueline_edge.stages.stage import Stage, StageConfig, StageSettings
+from trueline_edge.stages.significance import Significance
+from trueline_edge.stages.stage import Stage, StageConfig, StageSettings, Thinner
 
-__all__ = ["Estimate", "FlatLine", "GrossRange", "Missing", "Stage", "StageChoice", "StageConfig", "StageSettings"]
+__all__ = [
+    "Estimate",
+    "FlatLine",
+    "GrossRange",
+    "Missing",
+    "Significance",
+    "Stage",
+    "StageChoice",
+    "StageConfig",
+    "StageSettings",
+    "Thinner",
+]
 
-StageChoice = GrossRange | Missing | FlatLine | Estimate
+StageChoice = GrossRange | Missing | FlatLine | Significance | Estimate

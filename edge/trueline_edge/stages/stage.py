@@ -1,21 +1,22 @@
 """What every stage keeps: Readings in, Readings out, pure but for a small state that can be saved.
 
-Three kinds. A *judge* sets flags and reasons and nothing else. A *mender* (calibrate, convert) may change values, `u`
+Four kinds. A *judge* sets flags and reasons and nothing else. A *mender* (calibrate, convert) may change values, `u`
 and what the schema says of a channel, never rows, times or channel order, and makes no flag better. An *adder* (fuse)
-puts new channels behind those that came in, which come out untouched.
+puts new channels behind those that came in, which come out untouched. A *thinner* (significance) leaves rows out and
+counts them; it may widen the `u` of the others, and its schema says what is known of the time between them.
 
 The laws of all (checked for every stage by `tests/contracts/test_stages.py`): input arrays are left untouched; same
-input, same output; an empty batch is fine; every row that goes in comes out once, with its own time, after at most
-`delay` rows, and `flush()` gives the rest; cutting the stream into batches elsewhere does not change the concatenated
-result; a stage restored from `state()` goes on as if nothing had happened; what a cell holds that came in FAIL or
-MISSING changes no other cell. Times may be duplicate or step backward (the timing test only flags them): a stage that
-needs elapsed time takes max(0, dt).
+input, same output; an empty batch is fine; every row that goes in comes out once (a thinner may leave it out), with its
+own time, after at most `delay` rows, and `flush()` gives the rest; cutting the stream into batches elsewhere does not
+change the concatenated result; a stage restored from `state()` goes on as if nothing had happened; what a cell holds
+that came in FAIL or MISSING changes no other cell. Times may be duplicate or step backward (the timing test only flags
+them): a stage that needs elapsed time takes max(0, dt).
 """
 
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -36,6 +37,7 @@ __all__ = [
     "StageConfig",
     "StageSettings",
     "Stateless",
+    "Thinner",
     "channel_mask",
     "pack_arrays",
     "pack_readings",
@@ -74,11 +76,21 @@ class Stage(Protocol):
         """
 
 
+@runtime_checkable
+class Thinner(Stage, Protocol):
+    """A stage that leaves rows out."""
+
+    insignificant: int
+    """Rows left out since the stage was made."""
+
+
 class StageConfig(Protocol):
     """What a person writes under `[[stream.stage]]`; a stage that exists is valid."""
 
-    kind: ClassVar[Literal["judge", "mender", "adder"]]
-    """Which laws it obeys."""
+    @property
+    def kind(self) -> Literal["judge", "mender", "adder", "thinner"]:
+        """Which laws it obeys."""
+        raise NotImplementedError
 
     def stage(self, schema: Schema) -> Stage:
         """The stage for readings of this schema.

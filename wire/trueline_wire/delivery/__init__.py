@@ -22,10 +22,11 @@ from trueline_wire.delivery.ports import (
     StoreFull,
 )
 from trueline_wire.delivery.receiver import Receiver, ReceiverCounts, Reply
-from trueline_wire.delivery.sender import Outgoing, Sender, SenderCounts, Transmit
+from trueline_wire.delivery.sender import INSIGNIFICANT, Outgoing, Sender, SenderCounts, Transmit
 from trueline_wire.delivery.window import SenderLimits
 
 __all__ = [
+    "INSIGNIFICANT",
     "Conflict",
     "EpochState",
     "Group",

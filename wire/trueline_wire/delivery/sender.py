@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
     from trueline_wire.keys import Signer, Verifier
 
-__all__ = ["Outgoing", "Sender", "SenderCounts", "Transmit"]
+__all__ = ["INSIGNIFICANT", "Outgoing", "Sender", "SenderCounts", "Transmit"]
+
+INSIGNIFICANT: Final = "insignificant"
+"""Of rows left out on purpose, within a stated bound: STATUS tells them when it comes, not in a hurry."""
 
 _ANCESTORS_IN_OPEN: Final = 64
 _EVENT_WINDOW: Final = 4  # frames of the event lane in flight, beside the window of the data lane
@@ -132,6 +135,7 @@ class Sender:
         self._connected = False
         self._status_due_s: float | None = None
         self._lost_said = 0
+        self._lost_due = sum(self._losses().values())
         self._lost_heard = 0
         self._control: deque[bytes] = deque()
         # Events first: `poll` walks the lanes in this order.
@@ -170,6 +174,8 @@ class Sender:
         """
         for reason, count in (lost or {}).items():
             self.lost[reason] = self.lost.get(reason, 0) + count
+        if set(lost or ()) - {INSIGNIFICANT}:
+            self.tell_losses()
         rows, schemas, ends = self._number(batches)
         while True:
             try:
@@ -246,10 +252,15 @@ class Sender:
         lane.epochs = self._spool.epochs(lane.lane)
         self._settle(lane)
 
+    def tell_losses(self) -> None:
+        """All that was lost so far is worth a STATUS of its own, and `drained` waits until it was heard."""
+        self._lost_due = sum(self._losses().values())
+
     def _count_lost(self, batches: Sequence[Outgoing]) -> None:
         rows = sum(batch.rows for batch in batches)
         self.counts.rows_lost += rows
         self.lost["spool_full"] = self.lost.get("spool_full", 0) + rows
+        self.tell_losses()
 
     def _maybe_make_room(self, needed: int) -> bool:
         """Merge the oldest rows of one epoch into a GAP, data before events. False: nothing left to drop, or no way."""
@@ -344,7 +355,7 @@ class Sender:
     @property
     def _losses_told(self) -> bool:
         """An acknowledgement said so. Without an epoch there is no ledger's lane to tell yet."""
-        return not self._lanes[Lane.DATA].epochs or self._lost_heard >= sum(self._losses().values())
+        return not self._lanes[Lane.DATA].epochs or self._lost_heard >= self._lost_due
 
     def _losses(self) -> dict[str, int]:
         """As many reasons as a STATUS takes."""
@@ -352,10 +363,9 @@ class Sender:
 
     def _hurry_status(self, now_s: float) -> None:
         """A loss does not wait for the next round."""
-        lost = sum(self._losses().values())
-        if lost > self._lost_said and self._status_due_s is not None:
+        if self._lost_due > self._lost_said and self._status_due_s is not None:
             self._status_due_s = min(self._status_due_s, now_s + _STATUS_NEWS_S)
-            self._lost_said = lost
+            self._lost_said = self._lost_due
 
     def _status_is_due(self, now_s: float) -> bool:
         return self._status_due_s is not None and now_s >= self._status_due_s
