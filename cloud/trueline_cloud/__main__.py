@@ -196,12 +196,13 @@ def _ledger(options: argparse.Namespace) -> int:
     from trueline_cloud import ledger as room  # noqa: PLC0415
     from trueline_cloud.ingest.trust import DEVICES, Devices  # noqa: PLC0415
     from trueline_cloud.storage.reader import JournalReader  # noqa: PLC0415
+    from trueline_cloud.storage.store import NeverHeardOfError  # noqa: PLC0415
 
     state = _state(options)
     with contextlib.closing(JournalReader(state)) as reader:
         try:
             lanes = reader.ledger(options.device)
-        except KeyError:
+        except NeverHeardOfError:
             raise ConfigError(f"device {options.device!r} has never been heard of") from None
         proof = None
         if options.verify:
@@ -218,6 +219,7 @@ def _export(options: argparse.Namespace) -> int:
 
     from trueline_cloud.export import export  # noqa: PLC0415
     from trueline_cloud.storage.reader import JournalReader  # noqa: PLC0415
+    from trueline_cloud.storage.store import NeverHeardOfError  # noqa: PLC0415
 
     start = -(1 << 63) if options.start is None else parse_time(options.start)
     end = (1 << 63) - 1 if options.end is None else parse_time(options.end)
@@ -225,7 +227,7 @@ def _export(options: argparse.Namespace) -> int:
     with contextlib.closing(JournalReader(_state(options), corrupt.append)) as reader:
         try:
             streams = {schema.stream: schema for schema in reader.streams(options.device)}
-        except KeyError:
+        except NeverHeardOfError:
             known = ", ".join(device.device for device in reader.devices()) or "none yet"
             raise ConfigError(f"device {options.device!r} has never been heard of; known are: {known}") from None
         if options.stream not in streams:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from trueline_cloud.storage.journal import Journal
 from trueline_cloud.storage.reader import JournalReader
-from trueline_cloud.storage.store import MINUTE_NS
+from trueline_cloud.storage.store import MINUTE_NS, NeverHeardOfError
 from trueline_wire.delivery import Conflict, Group, LaneState, Quarantined, Store, StoreFull
 from trueline_wire.envelope import Lane
 from trueline_wire.readings import Channel, Flag, Readings, Schema, worst_flag
@@ -274,7 +274,7 @@ def test_quarantine_is_capped(shelf: Shelf) -> None:
 
 
 def test_nobody(shelf: Shelf) -> None:
-    """What the store has never heard of is a KeyError, not an empty answer."""
+    """What the store has never heard of is said so, not an empty answer."""
     machine, store = Machine(), shelf.open()
     store.commit(machine.group(machine.readings()))
     reader = shelf.reader()
@@ -284,7 +284,7 @@ def test_nobody(shelf: Shelf) -> None:
         lambda: reader.readings("pump-7", "nothing", 0, 1),
         lambda: reader.rollup("pump-7", "nothing", 0, 1, MINUTE_NS),
     ):
-        with pytest.raises(KeyError):
+        with pytest.raises(NeverHeardOfError):
             ask()
     with pytest.raises(ValueError, match="positive"):
         reader.rollup("pump-7", "valve", 0, 1, 0)

@@ -12,7 +12,7 @@ import numpy as np
 import uvicorn
 
 from trueline_cloud.api.app import create_app
-from trueline_cloud.storage.store import DeviceInfo, LaneLedger, Rollup, worst_verdict
+from trueline_cloud.storage.store import DeviceInfo, LaneLedger, NeverHeardOfError, Rollup, worst_verdict
 from trueline_wire.readings import Channel, Flag, Readings, Schema, worst_flag
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class FakeReader:
 
     def streams(self, device: str) -> list[Schema]:
         if device not in self._store.heard_ns:
-            raise KeyError(device)
+            raise NeverHeardOfError(device)
         return [batches[-1].schema for (of, _), batches in sorted(self._store.batches.items()) if of == device]
 
     def span(self, device: str, stream: str) -> tuple[int, int] | None:
@@ -129,7 +129,7 @@ class FakeReader:
 
     def ledger(self, device: str | None = None) -> list[LaneLedger]:
         if device is not None and device not in self._store.heard_ns:
-            raise KeyError(device)
+            raise NeverHeardOfError(device)
         return [ledger for (of, _), ledger in sorted(self._store.lanes.items()) if device in {None, of}]
 
     def readings(self, device: str, stream: str, start_ns: int, end_ns: int) -> Iterator[Readings]:
@@ -173,6 +173,8 @@ class FakeReader:
         self._store.closed += 1
 
     def _all(self, device: str, stream: str) -> Readings:
+        if (device, stream) not in self._store.batches:
+            raise NeverHeardOfError(f"{device}/{stream}")
         return Readings.concatenate(self._store.batches[device, stream])
 
 

@@ -37,7 +37,7 @@ from trueline_cloud.api.problems import Answer, ProblemError, problem_answer
 from trueline_cloud.api.readers import Readers
 from trueline_cloud.dashboard.assets import ASSET_NAMES, CHART_LIBRARY, LOGIN_PAGE, PAGE, Assets
 from trueline_cloud.live import TooManyListenersError
-from trueline_cloud.storage.store import worst_verdict
+from trueline_cloud.storage.store import NeverHeardOfError, worst_verdict
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -282,7 +282,7 @@ def _fresh(content: object) -> Answer:
 def _known(question: Callable[[], Any], unknown: str) -> Any:
     try:
         return question()
-    except KeyError:
+    except NeverHeardOfError:
         raise ProblemError(404, unknown, "/api/v1/devices lists all devices and their streams") from None
 
 

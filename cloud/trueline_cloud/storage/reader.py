@@ -17,7 +17,7 @@ import numpy as np
 
 from trueline_cloud.storage import rollups
 from trueline_cloud.storage.rollups import RECORD, Records
-from trueline_cloud.storage.store import MINUTE_NS, DeviceInfo, LaneLedger, Rollup, worst_verdict
+from trueline_cloud.storage.store import MINUTE_NS, DeviceInfo, LaneLedger, NeverHeardOfError, Rollup, worst_verdict
 from trueline_cloud.storage.tables import JOURNAL_NAME, open_reader
 from trueline_wire.columns import decode_columns
 from trueline_wire.envelope import Lane, open_envelope
@@ -122,7 +122,7 @@ class JournalReader:
         """The newest schema of each stream of a device, by name.
 
         Raises:
-            KeyError: no such device.
+            NeverHeardOfError: no such device.
         """
         rows = self._all(
             "SELECT newest_schema_id FROM streams WHERE device_id = ? AND newest_schema_id > 0 ORDER BY stream",
@@ -134,7 +134,7 @@ class JournalReader:
         """Time of a stream's first and last stored reading, ns since 1970; None where it has none.
 
         Raises:
-            KeyError: no such device or stream.
+            NeverHeardOfError: no such device or stream.
         """
         stream_id, _, span_max_ns = self._stream(device, stream)
         with self._db:
@@ -156,7 +156,7 @@ class JournalReader:
         """The lanes of one device, or of all, by device and lane.
 
         Raises:
-            KeyError: no such device.
+            NeverHeardOfError: no such device.
         """
         if device is not None:
             self._device_id(device)
@@ -168,7 +168,7 @@ class JournalReader:
         """Stored readings with start_ns <= time < end_ns, frame by frame in order of the frames' first time.
 
         Raises:
-            KeyError: no such device or stream.
+            NeverHeardOfError: no such device or stream.
         """
         stream_id, _, span_max_ns = self._stream(device, stream)
         return self._readings(stream_id, span_max_ns, start_ns, end_ns)
@@ -177,7 +177,7 @@ class JournalReader:
         """Readings with start_ns <= time < end_ns, summed up in steps aligned to multiples of `step_ns` since 1970.
 
         Raises:
-            KeyError: no such device or stream.
+            NeverHeardOfError: no such device or stream.
             ValueError: the step is not positive.
         """
         if step_ns <= 0:
@@ -265,7 +265,7 @@ class JournalReader:
     def _minutes(self, device: str, stream: str, first: int, last: int) -> tuple[NDArray[np.int64], Records, Schema]:
         newest, minutes, schema_ids, alike, columns = self._all(_ROLLUPS, (first, last, device, stream))[0]
         if newest is None:
-            raise KeyError(f"{device}/{stream}")
+            raise NeverHeardOfError(f"{device}/{stream}")
         schema = self._schema(newest)
         if minutes is None:
             return np.empty(0, np.int64), np.empty((0, len(schema.channels)), RECORD), schema
@@ -288,7 +288,7 @@ class JournalReader:
     def _device_id(self, device: str) -> int:
         rows = self._all("SELECT id FROM devices WHERE device = ?", (device,))
         if not rows:
-            raise KeyError(device)
+            raise NeverHeardOfError(device)
         return int(rows[0][0])
 
     def _stream(self, device: str, stream: str) -> tuple[int, int, int]:
@@ -298,7 +298,7 @@ class JournalReader:
             (self._device_id(device), stream),
         )
         if not rows:
-            raise KeyError(f"{device}/{stream}")
+            raise NeverHeardOfError(f"{device}/{stream}")
         stream_id, schema_id, span_max_ns = rows[0]
         return stream_id, schema_id, span_max_ns
 

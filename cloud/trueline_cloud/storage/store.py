@@ -32,7 +32,16 @@ if TYPE_CHECKING:
 
     from trueline_wire.readings import Readings, Schema
 
-__all__ = ["MINUTE_NS", "VERDICTS", "DeviceInfo", "LaneLedger", "Reader", "Rollup", "worst_verdict"]
+__all__ = [
+    "MINUTE_NS",
+    "VERDICTS",
+    "DeviceInfo",
+    "LaneLedger",
+    "NeverHeardOfError",
+    "Reader",
+    "Rollup",
+    "worst_verdict",
+]
 
 MINUTE_NS: Final = 60_000_000_000
 """Length of a stored rollup step, ns."""
@@ -137,11 +146,15 @@ class Rollup:
     schema: Schema
 
 
+class NeverHeardOfError(KeyError):
+    """No such device, or no such stream: ask for another one."""
+
+
 class Reader(Protocol):
     """A read-only view of a store, on its own connection: safe beside the writer, for one thread at a time.
 
     Raises (methods that name a device or a stream):
-        KeyError: the store has never heard of it.
+        NeverHeardOfError: the store has never heard of it.
     """
 
     def devices(self) -> list[DeviceInfo]:
