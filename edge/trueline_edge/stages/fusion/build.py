@@ -1,0 +1,147 @@
+"""Which combiners and filters a configuration asks for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from trueline_edge.estimation.kernels import Robust
+from trueline_edge.estimation.structural import DailyNoise
+from trueline_edge.stages.fusion.groups import Group, GroupSettings
+from trueline_edge.stages.fusion.means import Vote, WeightedMean
+from trueline_edge.stages.fusion.noise import load_noise
+from trueline_edge.stages.fusion.process import Daily, GivenLevel, GivenTrend, LearntLevel, LearntShape, gate_of
+from trueline_edge.stages.fusion.singles import Singles
+from trueline_wire.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from trueline_edge.stages.fuse import Fuse, FuseOutput
+    from trueline_edge.stages.fusion.cells import Combiner
+    from trueline_edge.stages.fusion.process import Filter
+    from trueline_wire.readings import Schema
+
+    Array = NDArray[np.float64]
+
+__all__ = ["Part", "make_combiners", "make_filter"]
+
+
+class Part(NamedTuple):
+    """A combiner, and the outputs it makes."""
+
+    which: NDArray[np.intp]
+    combiner: Combiner
+
+
+class _Noise(NamedTuple):
+    """Of one output: variance of each input's noise (NaN: from `u`), and what moves the quantity."""
+
+    r: Array
+    q: float
+    q_trend: float
+    q_daily: float
+    damping_s: float
+
+
+def make_combiners(config: Fuse, schema: Schema) -> list[Part]:
+    """The combiners of a stage `fuse`; together they make every output once.
+
+    Raises:
+        ConfigError: the file with the noises cannot be used.
+    """
+    outputs = config.all_outputs()
+    every = np.arange(len(outputs))
+    common = np.array([output.common_u for output in outputs])
+    if config.model == "weighted_mean":
+        return [Part(every, WeightedMean(common, config.confidence))]
+    if config.model == "vote":
+        shape = (len(outputs), max(len(output.inputs) for output in outputs))
+        vote = Vote(shape, common, config.gate_used, config.fail_after, config.recover_after)
+        return [Part(every, vote)]
+    noises = [_noise(config, output) for output in outputs]
+    alone = [o for o, output in enumerate(outputs) if len(output.inputs) == 1]
+    parts = [Part(np.array(alone), _singles(config, outputs, noises, alone, schema))] if alone else []
+    groups = [o for o in range(len(outputs)) if o not in alone]
+    return parts + [Part(np.array([o]), _group(config, outputs[o], noises[o], schema)) for o in groups]
+
+
+def _noise(config: Fuse, output: FuseOutput) -> _Noise:
+    m = len(output.inputs)
+    fitted = load_noise(config.file).of(output.name) if config.file else None
+    if config.file and fitted is None:
+        raise ConfigError(f"{config.file}: no noise of {output.name!r}: run trueline-edge tune")
+    r = output.r if output.r is not None or fitted is None else fitted.r
+    given = np.array(r, np.float64) if r is not None else np.full(m, np.nan)
+    if given.ndim and len(given) != m:
+        raise ConfigError(f"{config.file}: r of {output.name!r} has {len(given)} numbers for {m} inputs")
+
+    def either(key: str) -> float:
+        own = getattr(output, key)
+        found = own if own is not None else getattr(fitted, key, None)
+        if found is None and config.noise == "given" and _wanted(config, key):
+            raise ConfigError(f"output {output.name!r} of a stage fuse: {key} is missing")
+        return float(found or 0.0)
+
+    damping_s = config.damping_s if fitted is None or fitted.damping_s is None else fitted.damping_s
+    return _Noise(np.broadcast_to(given, (m,)), either("q"), either("q_trend"), either("q_daily"), damping_s)
+
+
+def _wanted(config: Fuse, key: str) -> bool:
+    return key == "q" or (key == "q_trend" and config.model != "level") or config.model == "daily"
+
+
+def make_filter(config: Fuse, noises: Sequence[_Noise], floor: Array) -> Filter:
+    """The filter of as many quantities as there are noises."""
+    robust = Robust(gate=config.gate_used, step_samples=config.step_samples)
+    if config.noise == "learn":
+        if config.model == "level":
+            return LearntLevel(floor, gate_of(robust))
+        return LearntShape(floor, daily=config.model == "daily", damping_s=config.damping_s, robust=robust)
+    q = np.array([noise.q for noise in noises])
+    if config.model == "level":
+        return GivenLevel(q, robust)
+    if config.model == "trend":
+        q_trend = np.array([noise.q_trend for noise in noises])
+        typical = np.array([np.nan_to_num(np.mean(noise.r), nan=1.0) for noise in noises])
+        return GivenTrend(q, q_trend, noises[0].damping_s, typical, robust)
+    return Daily([DailyNoise(n.q, n.q_trend, n.damping_s, n.q_daily) for n in noises], robust)
+
+
+def _singles(
+    config: Fuse, outputs: Sequence[FuseOutput], noises: Sequence[_Noise], alone: Sequence[int], schema: Schema
+) -> Singles:
+    floor = np.array([_floors(schema, outputs[o])[0] for o in alone])
+    systematic = np.array([_systematic(outputs[o])[0] for o in alone])
+    common = np.array([outputs[o].common_u for o in alone])
+    r = None if config.noise == "learn" else np.array([noises[o].r[0] for o in alone])
+    return Singles(make_filter(config, [noises[o] for o in alone], floor), systematic, common, r)
+
+
+def _group(config: Fuse, output: FuseOutput, noise: _Noise, schema: Schema) -> Group:
+    learn = config.noise == "learn"
+    robust = Robust(gate=config.gate_used, step_samples=config.step_samples)
+    floors = _floors(schema, output)
+    settings = GroupSettings(
+        systematic_u=_systematic(output),
+        common_u=output.common_u,
+        independent=output.independent,
+        r=None if learn else noise.r,
+        gate=config.gate_used,
+    )
+    watch = LearntLevel(floors, gate_of(robust)) if learn else GivenLevel(np.full(len(floors), noise.q), robust)
+    return Group(settings, watch, make_filter(config, [noise], np.zeros(1)))
+
+
+def _floors(schema: Schema, output: FuseOutput) -> Array:
+    """(m,) variance of rounding to the resolution."""
+    steps = {channel.name: channel.resolution for channel in schema.channels}
+    return np.array([steps[name] ** 2 / 12.0 for name in output.inputs])
+
+
+def _systematic(output: FuseOutput) -> Array:
+    given = np.nan if output.systematic_u is None else output.systematic_u
+    return np.broadcast_to(np.asarray(given, np.float64), (len(output.inputs),))

@@ -1,0 +1,80 @@
+"""Channels that are each filtered by themselves, all in one call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from trueline_edge.stages.fusion.cells import Cells, Combined, carried, moved_nothing, systematic_variance
+from trueline_edge.stages.stage import pack_arrays, unpack_arrays
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from trueline_edge.stages.fusion.process import Filter
+
+    Array = NDArray[np.float64]
+
+__all__ = ["Singles"]
+
+
+class Singles:
+    """k outputs of one input each: u^2 = variance of the filter + systematic variance of the input.
+
+    Args:
+        filter_: of k quantities.
+        systematic_u: (k,) as configured; NaN: what the noise leaves unexplained of the `u` of the readings.
+        common_u: (k,) added to that.
+        r: (k,) variance of a value's noise, NaN: from the `u` of the readings without the systematic part; None: the
+            filter learns it.
+    """
+
+    def __init__(self, filter_: Filter, systematic_u: Array, common_u: Array, r: Array | None) -> None:
+        self._filter = filter_
+        self._systematic_u, self._common_var, self._r = systematic_u, common_u**2, r
+        self._declared = not np.isnan(systematic_u).any()
+        self._last = np.zeros(len(systematic_u))  # systematic variance of the last value
+
+    def __call__(self, cells: Cells) -> Combined:
+        """Filter some rows."""
+        value, var = cells.value[:, :, 0], cells.var[:, :, 0]
+        widening = 1.0 if cells.widening is None else cells.widening[:, :, 0]
+        if self._r is None:
+            r = np.ones(1) if cells.widening is None else cells.widening[:, :, 0]
+        else:
+            own = 0.0 if not self._declared else self._systematic_u**2
+            r = np.where(np.isnan(self._r), np.maximum(var - own, _TINY), self._r) * widening
+        out = self._filter(cells.dt_s, value, np.broadcast_to(r, value.shape))
+        total = out.var + self._systematic(value, var, out.r if self._r is None else r)
+        first = np.isinf(out.var)  # one value alone is as certain as it says
+        if first.any():
+            total[first] = (var * widening)[first]
+        refused = moved_nothing(value, out.mean, out.innovation, out.nis, self._filter.gate)
+        weight = (np.isfinite(value) & ~(cells.dt_s <= 0.0)[:, None]).astype(np.float64)
+        if refused is not None:
+            weight[refused] = 0.0
+        shares, walk = weight[:, :, None], (out.var, out.q)
+        return Combined(out.mean, total, out.innovation, out.nis, shares, None, refused, None, walk)
+
+    def _systematic(self, value: Array, var: Array, r: Array) -> Array:
+        if self._declared:
+            return self._systematic_u**2 + self._common_var
+        now = systematic_variance(self._systematic_u, var, np.nan_to_num(r))
+        filled, self._last = carried(np.where(np.isnan(value), np.nan, now), self._last)
+        return filled + self._common_var
+
+    def state(self) -> bytes:
+        """The filter and the last systematic variances."""
+        return msgspec.msgpack.encode([self._filter.state(), pack_arrays(self._last)])
+
+    def restore(self, state: bytes) -> None:
+        """Remember them."""
+        filter_, last = msgspec.msgpack.decode(state, type=tuple[bytes, bytes])
+        self._filter.restore(filter_)
+        (self._last,) = unpack_arrays(last, self._last)
+
+
+_TINY = 1e-300
+"""Variance of a value that says it has no noise: above zero, as filters want it."""
