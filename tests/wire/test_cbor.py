@@ -44,6 +44,39 @@ def test_any_bytes_are_survived(encoded: bytes) -> None:
     assert repr(item) == repr(cbor2.loads(encoded))
 
 
+ENTRIES = st.lists(st.tuples(st.integers(0, 30) | SCALARS, SCALARS | st.lists(SCALARS, max_size=2)), max_size=6)
+
+
+@given(ENTRIES, st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=2), st.integers(0, 200))
+def test_a_map_is_read_as_the_items_it_is_made_of(
+    entries: list[tuple[Any, Any]], changes: list[tuple[int, int]], cut: int
+) -> None:
+    """Whatever bytes follow, a map says what a list of the same items says, and is refused where that is."""
+    inside = bytearray(b"".join(cbor2.dumps(item, canonical=True) for entry in entries for item in entry)[: 200 - cut])
+    for place, byte in changes:
+        if place < len(inside):
+            inside[place] = byte
+    try:
+        items = read_cbor(bytes([0x80 + 2 * len(entries)]) + inside)
+        keys = [(type(key), key) for key in items[::2]]
+        wanted = None if any(kind not in {int, str} for kind, _ in keys) or len(set(keys)) < len(keys) else items
+    except NeverRetry:
+        wanted = None
+    try:
+        found = read_cbor(bytes([0xA0 + len(entries)]) + inside)
+    except NeverRetry:
+        assert wanted is None
+    else:
+        assert repr(wanted) == repr([item for entry in found.items() for item in entry])
+
+
+@given(st.dictionaries(st.integers(0, 70) | st.text(max_size=2), SCALARS | st.lists(SCALARS, max_size=2), max_size=6))
+def test_what_is_written_is_deterministic(item: dict[Any, Any]) -> None:
+    """Whatever a map holds, and in whatever order, the bytes are those of RFC 8949, 4.2.1."""
+    assert write_cbor(item) == cbor2.dumps(item, canonical=True)
+    assert write_cbor(dict(sorted(item.items(), key=repr))) == cbor2.dumps(item, canonical=True)
+
+
 def test_every_truncation_is_refused() -> None:
     """An item cut at any byte is refused."""
     encoded = write_cbor({0: "device", 1: [b"bytes", -5, 1 << 40, [True, 0.1]], 2: 1.5})

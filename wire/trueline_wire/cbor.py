@@ -28,9 +28,19 @@ _ARGUMENT_SIZE: Final = {24: 1, 25: 2, 26: 4, 27: 8}
 _FALSE, _TRUE = 20, 21
 _FLOATS: Final = {25: ">e", 26: ">f", 27: ">d"}
 
+# First bytes that say all of what stands in a header nearly always: which follow is only a matter of adding up.
+_SHORT: Final = 24  # an unsigned integer below this is its own first byte
+_WIDE_END: Final = 28  # from here to the negative integers nothing is allowed
+_SHORT_STRINGS: Final = range(0x40, 0x58)
+_PLAIN: Final = {int, bytes, str}
+
 
 def write_cbor(item: Any) -> bytes:
     """An item in deterministic CBOR (RFC 8949, 4.2.1): shortest forms, map keys in order."""
+    if type(item) is dict and {type(value) for value in item.values()} <= _PLAIN:
+        keys = list(item)
+        if {type(key) for key in keys} == {int} and keys[0] >= 0 and keys == sorted(keys):
+            return cbor2.dumps(item)  # as it is: nothing has to be put in order, and half the time is saved
     return cbor2.dumps(item, canonical=True)
 
 
@@ -107,10 +117,35 @@ def _array(encoded: bytes, at: int, size: int, depth: int) -> tuple[list[Any], i
 
 
 def _map(encoded: bytes, at: int, size: int, depth: int) -> tuple[dict[int | str, Any], int]:
+    """A map. What a header holds is read here, one case after the other; `_item` reads the rest, and is the rule."""
     items: dict[int | str, Any] = {}
+    end = len(encoded)
     for _ in range(size):
-        key, at = _item(encoded, at, depth - 1)
-        if type(key) not in {int, str} or key in items:
-            raise NeverRetry("CBOR map with a key twice, or one that is neither integer nor text")
-        items[key], at = _item(encoded, at, depth - 1)
+        key: Any = encoded[at]
+        if key < _SHORT:
+            at += 1
+        else:
+            key, at = _item(encoded, at, depth - 1)
+            if type(key) not in {int, str}:
+                raise NeverRetry("CBOR map with a key that is neither integer nor text")
+        if key in items:
+            raise NeverRetry("CBOR map with a key twice")
+        first = encoded[at]
+        if first < _SHORT:
+            items[key] = first
+            at += 1
+        elif first < _WIDE_END:
+            stop = at + 1 + (1 << first - _SHORT)
+            if stop > end:
+                raise IndexError
+            items[key] = int.from_bytes(encoded[at + 1 : stop])
+            at = stop
+        elif first in _SHORT_STRINGS:
+            stop = at + 1 + first - 0x40
+            if stop > end:
+                raise IndexError
+            items[key] = encoded[at + 1 : stop]
+            at = stop
+        else:
+            items[key], at = _item(encoded, at, depth - 1)
     return items, at

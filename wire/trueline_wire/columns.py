@@ -24,6 +24,7 @@ to know who signed the body, and what becomes of the readings.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -102,13 +103,12 @@ def decode_columns(body: bytes, schema: Schema, rows: int) -> Readings:
     time_ns = _read_times(reader, rows)
     # One channel after the other in memory: so each is read, and later summed up, in one stretch.
     flag, reason = np.empty((channels, rows), np.uint8), np.empty((channels, rows), np.uint32)
-    u, value = np.empty((channels, rows), np.float32), np.empty((channels, rows), np.float64)
+    u = np.empty((channels, rows), np.float32)
     _read_plane(reader, flag, 1 << 8)
     _read_plane(reader, reason, 1 << 32)
     _read_plane(reader, u, U_CODES, u_from_codes)
-    for channel in range(channels):
-        _read_column(reader, value[channel], flag[channel])
-    return Readings(schema, time_ns, value.T, u.T, flag.T, reason.T)
+    value = _read_values(reader, flag)
+    return Readings.trusted(schema, time_ns, value.T, u.T, flag.T, reason.T)
 
 
 # ---------------------------------------------------------------- times
@@ -133,8 +133,13 @@ def _read_times(reader: BodyReader, rows: int) -> NDArray[np.int64]:
     start, step, nominal = reader.signed(), reader.varint(), reader.signed()
     if step >= 1 << 63:
         raise NeverRetry(f"times in steps of {step} ns")
-    ticks = np.arange(rows, dtype=np.int64) * np.int64(nominal)
-    ticks += reader.integers(rows)
+    ticks = np.arange(rows, dtype=np.int64)
+    ticks *= np.int64(nominal)
+    base, above = reader.sequence(rows)
+    if above is not None:
+        ticks += above.astype(np.int64)
+    if base:
+        ticks += np.int64(base)
     ticks *= np.int64(step)
     ticks += np.int64(start)
     return ticks
@@ -170,15 +175,16 @@ def _read_plane(
     reader: BodyReader,
     plane: NDArray[Any],
     codes: int,
-    decode: Callable[[NDArray[np.int64] | int], NDArray[Any] | Any] = lambda code: code,
+    decode: Callable[[NDArray[np.int64] | list[int] | int], NDArray[Any] | Any] = lambda code: code,
 ) -> None:
     """Fill a plane (k, n) with codes below `codes`, decoded."""
     form = reader.byte()
     if form == _EQUAL:
-        plane[:] = decode(_bounded(reader.varint(), codes))
+        plane.fill(decode(_bounded(reader.varint(), codes)))
     elif form == _CONSTANT:
-        for column in plane:
-            column[:] = decode(_bounded(reader.varint(), codes))
+        each = reader.varints(len(plane))
+        _bounded(max(each), codes)
+        plane.T[:] = decode(each)
     elif form == _VARYING:
         for column in plane:
             column[:] = decode(_bounded(reader.integers(len(column)), codes))
@@ -232,34 +238,80 @@ def _filled(values: NDArray[np.float64], hidden: NDArray[np.bool_]) -> NDArray[n
     return filled
 
 
-def _read_column(reader: BodyReader, values: NDArray[np.float64], flag: NDArray[np.uint8]) -> None:
-    kind = reader.byte()
-    decimals, marks = kind & _DECIMALS, kind >> 5 & 3
-    nan: NDArray[np.bool_] | bool = False
-    if marks == _NAN_FLAGGED:
-        nan = flag == Flag.MISSING
-    elif marks == _NAN_MARKED:
-        nan = np.equal(_bounded(reader.integers(len(values)), 2), 1)
-    elif marks != _NAN_NOWHERE:
-        raise NeverRetry(f"missing values marked in way {marks}, which this version does not know")
-    if decimals >= _FLOAT64:
-        values[:] = reader.floats(len(values), compressed=decimals == _FLOAT64_PCODEC)
-    elif decimals <= DECIMALS_MAX:
-        values[:] = reader.integers(len(values))
-        if decimals:
-            values /= POWERS[decimals]
-    else:
-        raise NeverRetry(f"a column of {decimals} decimals: at most {DECIMALS_MAX} are taken")
-    if marks:
-        values[nan] = np.nan
-    if kind & _PATCHED:
-        _read_patches(reader, values)
+def _read_values(reader: BodyReader, flag: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """All columns, (k, n). Those on a grid are gathered as integers, and become values in one go; then the rest."""
+    channels, rows = flag.shape
+    steps = np.zeros((channels, rows), np.int64)
+    bases, decimals = [0] * channels, [0] * channels
+    others: list[tuple[int, _Other]] = []
+    for channel in range(channels):
+        kind = reader.byte()
+        if kind > DECIMALS_MAX:
+            other = _Other.read(reader, kind, flag[channel])
+            others.append((channel, other))
+            if other.floats is not None:
+                other.read_patches(reader, rows)
+                continue
+        bases[channel], above = reader.sequence(rows)
+        decimals[channel] = kind & _DECIMALS
+        if above is not None:
+            steps[channel] = above
+        if kind & _PATCHED:
+            others[-1][1].read_patches(reader, rows)
+    steps += np.array(bases, np.int64)[:, np.newaxis]
+    value: NDArray[np.float64] = steps / POWERS[decimals][:, np.newaxis]
+    for channel, other in others:
+        other.put(value[channel])
+    return value
 
 
-def _read_patches(reader: BodyReader, values: NDArray[np.float64]) -> None:
+@dataclass(slots=True)
+class _Other:
+    """What is special about a column: floats off every grid, values that are missing, and patches."""
+
+    floats: NDArray[np.float64] | None
+    nan: NDArray[np.bool_] | None
+    patched: bool
+    patches: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
+
+    @classmethod
+    def read(cls, reader: BodyReader, kind: int, flag: NDArray[np.uint8]) -> _Other:
+        """What stands before a column's integers; where it is not on a grid, the floats in their place."""
+        decimals, marks = kind & _DECIMALS, kind >> 5 & 3
+        nan, floats = None, None
+        if marks == _NAN_FLAGGED:
+            nan = flag == Flag.MISSING
+        elif marks == _NAN_MARKED:
+            marked = np.equal(_bounded(reader.integers(len(flag)), 2), 1)
+            nan = np.broadcast_to(marked, len(flag))
+        elif marks != _NAN_NOWHERE:
+            raise NeverRetry(f"missing values marked in way {marks}, which this version does not know")
+        if decimals >= _FLOAT64:
+            floats = reader.floats(len(flag), compressed=decimals == _FLOAT64_PCODEC)
+        elif decimals > DECIMALS_MAX:
+            raise NeverRetry(f"a column of {decimals} decimals: at most {DECIMALS_MAX} are taken")
+        return cls(floats, nan, bool(kind & _PATCHED))
+
+    def read_patches(self, reader: BodyReader, rows: int) -> None:
+        """What stands behind a column's numbers."""
+        if self.patched:
+            self.patches = _read_patches(reader, rows)
+
+    def put(self, values: NDArray[np.float64]) -> None:
+        """Where it belongs: patches are the last word."""
+        if self.floats is not None:
+            values[:] = self.floats
+        if self.nan is not None:
+            values[self.nan] = np.nan
+        if self.patches is not None:
+            values[self.patches[0]] = self.patches[1]
+
+
+def _read_patches(reader: BodyReader, rows: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """(m,) row numbers, and what stands there."""
     count = reader.varint()
-    if not 0 < count <= len(values):
-        raise NeverRetry(f"{count} patches in a column of {len(values)} values")
-    rows = np.broadcast_to(_bounded(reader.integers(count), len(values)), count)
+    if not 0 < count <= rows:
+        raise NeverRetry(f"{count} patches in a column of {rows} values")
+    where = np.broadcast_to(np.asarray(_bounded(reader.integers(count), rows), np.int64), count)
     bits = np.broadcast_to(np.asarray(reader.integers(count), np.int64), count)
-    values[rows] = bits.view(np.float64)
+    return where, bits.view(np.float64)

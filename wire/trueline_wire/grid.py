@@ -112,6 +112,6 @@ U_CODES: Final = len(_U)
 """Codes are below this."""
 
 
-def u_from_codes(codes: NDArray[np.int64] | int) -> Any:
+def u_from_codes(codes: NDArray[np.int64] | list[int] | int) -> Any:
     """The `u` each code (0 to 32767) stands for, within 0.5 % of what was encoded."""
     return _U[codes]

@@ -178,10 +178,11 @@ class BodyReader:
         Raises:
             NeverRetry: the body ends here.
         """
-        if self._at >= len(self._body):
-            raise NeverRetry(f"columns end after {self._at} bytes")
-        self._at += 1
-        return self._body[self._at - 1]
+        at = self._at
+        if at >= len(self._body):
+            raise NeverRetry(f"columns end after {at} bytes")
+        self._at = at + 1
+        return self._body[at]
 
     def varint(self) -> int:
         """An unsigned integer.
@@ -189,21 +190,39 @@ class BodyReader:
         Raises:
             NeverRetry: it does not fit into 64 bits, or the body ends.
         """
-        body, at, number = self._body, self._at, 0
-        for shift in range(0, 70, 7):
+        body, at = self._body, self._at
+        if at < len(body) and (number := body[at]) <= 0x7F:  # noqa: PLR2004 - one byte says it, as nearly always
+            self._at = at + 1
+            return number
+        return self.varints(1)[0]
+
+    def varints(self, count: int) -> list[int]:
+        """So many unsigned integers.
+
+        Raises:
+            NeverRetry: one does not fit into 64 bits, or the body ends.
+        """
+        numbers = []
+        body, at, number, shift = self._body, self._at, 0, 0
+        while count:
             if at >= len(body):
                 raise NeverRetry(f"columns end after {at} bytes")
             byte = body[at]
             at += 1
-            number |= (byte & 0x7F) << shift
-            if byte <= 0x7F:  # noqa: PLR2004 - the top bit
-                break
-        else:
-            raise NeverRetry("an integer of more than 64 bits")
-        if number >> 64:
-            raise NeverRetry("an integer of more than 64 bits")
+            if byte > 0x7F:  # noqa: PLR2004 - the top bit: more follow
+                number |= (byte & 0x7F) << shift
+                shift += 7
+                if shift > 63:  # noqa: PLR2004 - ten bytes are the most
+                    raise NeverRetry("an integer of more than 64 bits")
+                continue
+            number |= byte << shift
+            if number >> 64:
+                raise NeverRetry("an integer of more than 64 bits")
+            numbers.append(number)
+            number = shift = 0
+            count -= 1
         self._at = at
-        return number
+        return numbers
 
     def signed(self) -> int:
         """A signed 64-bit integer.
@@ -220,18 +239,28 @@ class BodyReader:
         Raises:
             NeverRetry: there is no such sequence here.
         """
+        base, above = self.sequence(count)
+        if above is None:
+            return base
+        numbers = above.astype(np.int64)
+        numbers += np.int64(base)
+        return numbers
+
+    def sequence(self, count: int) -> tuple[int, NDArray[Any] | None]:
+        """A sequence as it was stored: a base, and how much each is above it, modulo 2^64; None: nothing.
+
+        Raises:
+            NeverRetry: there is no such sequence here.
+        """
         form, base = self.byte(), self.signed()
         if form == _CONSTANT:
-            return base
+            return base, None
         if form == _DICTIONARY:
-            return self._dictionary(base, count)
+            return 0, self._dictionary(base, count)
         if form >= _PLAIN + len(_UNSIGNED):
             raise NeverRetry(f"integers in form {form}, which this version does not know")
         dtype, name = _UNSIGNED[(form - _DIRECT) % len(_UNSIGNED)]
-        narrow = self._chunk(count, dtype, name) if form < _PLAIN else self._plain(count, dtype)
-        numbers = narrow.astype(np.int64)
-        numbers += np.int64(base)
-        return numbers
+        return base, self._chunk(count, dtype, name) if form < _PLAIN else self._plain(count, dtype)
 
     def floats(self, count: int, *, compressed: bool) -> NDArray[np.float64]:
         """(count,) float64, as one pcodec column or as they are.
@@ -254,13 +283,14 @@ class BodyReader:
         size = self.varint()
         if not 0 < size <= 256:  # noqa: PLR2004 - what a byte can name
             raise NeverRetry(f"a dictionary of {size} integers: 1 to 256 are taken")
-        distinct = list(accumulate((self.varint() for _ in range(size - 1)), initial=base))
+        distinct = list(accumulate(self.varints(size - 1), initial=base))
         if distinct[-1] >= 1 << 63:
             raise NeverRetry("a dictionary beyond 64 bits")
         index = self._chunk(count, *_UNSIGNED[0])
-        if int(index.max()) >= size:
-            raise NeverRetry(f"entry {int(index.max())} of a dictionary of {size}")
-        numbers: NDArray[np.int64] = np.array(distinct, np.int64)[index]
+        try:
+            numbers: NDArray[np.int64] = np.array(distinct, np.int64)[index]
+        except IndexError:
+            raise NeverRetry(f"entry {int(index.max())} of a dictionary of {size}") from None
         return numbers
 
     def _chunk(self, count: int, dtype: np.dtype[Any], name: str) -> NDArray[Any]:

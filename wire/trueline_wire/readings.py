@@ -269,6 +269,24 @@ class Readings:
         )
 
     @classmethod
+    def trusted(
+        cls,
+        schema: Schema,
+        time_ns: NDArray[np.int64],
+        value: NDArray[np.float64],
+        u: NDArray[np.float32],
+        flag: NDArray[np.uint8],
+        reason: NDArray[np.uint32],
+    ) -> Readings:
+        """Columns whose types and shapes the caller has made itself, and gives away. A decoder makes very many."""
+        readings = object.__new__(cls)
+        columns: dict[str, NDArray[Any]] = {"time_ns": time_ns, "value": value, "u": u, "flag": flag, "reason": reason}
+        for column in columns.values():
+            column.flags.writeable = False
+        readings.__dict__.update(columns, schema=schema)
+        return readings
+
+    @classmethod
     def raw(cls, schema: Schema, time_ns: ArrayLike, value: ArrayLike, u: ArrayLike | None = None) -> Readings:
         """Fresh from a source: not evaluated, without a reason, `u` unknown unless given (broadcast over rows)."""
         values = np.array(value, np.float64, ndmin=2)
@@ -314,19 +332,32 @@ class Readings:
 
     def flagged(self, where: NDArray[np.bool_], flag: Flag, reason: Reason) -> Readings:
         """The same readings with `flag` and `reason` where the mask (n, k) is true. The worst flag wins."""
-        if not where.any():
+        hit = np.flatnonzero(np.broadcast_to(where, self.flag.shape))
+        if not len(hit):
             return self
-        worse = where & (_SEVERITY[self.flag] < _SEVERITY[flag])
-        return replace(
-            self,
-            flag=np.where(worse, np.uint8(flag), self.flag),
-            reason=np.where(where, self.reason | np.uint32(reason), self.reason),
-        )
+        flags, reasons = self.flag.copy(), self.reason.copy()
+        cells, whys = flags.reshape(-1), reasons.reshape(-1)
+        before = cells[hit]
+        cells[hit] = np.where(_SEVERITY[before] < _SEVERITY[flag], np.uint8(flag), before)
+        whys[hit] |= np.uint32(reason)
+        return self._judged(flags, reasons)
 
     def passed(self, where: NDArray[np.bool_]) -> Readings:
         """The same readings, marked as evaluated: what was NOT_EVALUATED becomes PASS where the mask (n, k) is true."""
-        fresh = where & (self.flag == Flag.NOT_EVALUATED)
-        return replace(self, flag=np.where(fresh, np.uint8(Flag.PASS), self.flag)) if fresh.any() else self
+        fresh = self.flag == Flag.NOT_EVALUATED
+        if not fresh.any():
+            return self
+        fresh &= where
+        flags = self.flag.copy()
+        np.copyto(flags, np.uint8(Flag.PASS), where=fresh)
+        return self._judged(flags, self.reason)
+
+    def _judged(self, flag: NDArray[np.uint8], reason: NDArray[np.uint32]) -> Readings:
+        """The same readings with other columns of judgement, whose shapes and types are known to be right."""
+        judged = object.__new__(Readings)
+        flag.flags.writeable = reason.flags.writeable = False
+        vars(judged).update(vars(self), flag=flag, reason=reason)
+        return judged
 
     def with_schema(self, schema: Schema) -> Readings:
         """The same columns under another schema of as many channels."""

@@ -22,8 +22,7 @@ __all__ = ["FUTURE_NS", "check_frame", "in_the_future"]
 FUTURE_NS: Final = 24 * 3600 * 1_000_000_000
 """An event time so far ahead of the cloud's clock is a wrong clock, ns. It is stored all the same, and counted."""
 
-_KNOWN: Final = np.zeros(256, np.bool_)
-_KNOWN[[int(flag) for flag in Flag]] = True
+_KNOWN: Final = bytes(Flag)
 
 _least, _most = np.minimum.reduce, np.maximum.reduce
 """As `min` and `max`, without what these do for every kind of argument: frames are many and small."""
@@ -40,11 +39,8 @@ def check_frame(record: Data, readings: Readings) -> None:
     first, last = int(_least(readings.time_ns)), int(_most(readings.time_ns))
     if (first, last) != (record.time_first, record.time_last):
         raise NeverRetry(f"times {first} to {last} where the header says {record.time_first} to {record.time_last}")
-    low, high = int(_least(readings.flag, axis=None)), int(_most(readings.flag, axis=None))
-    if not (low == high and _KNOWN[low]) and not (low >= Flag.PASS and high <= Flag.SUSPECT):
-        unknown = readings.flag[~_KNOWN[readings.flag]]
-        if len(unknown):
-            raise NeverRetry(f"flag {int(unknown[0])} does not exist")
+    if unknown := readings.flag.tobytes("A").translate(None, _KNOWN):
+        raise NeverRetry(f"flag {unknown[0]} does not exist")
     smallest, largest = _least(readings.u, axis=None), _most(readings.u, axis=None)  # NaN if any is unknown
     if smallest != smallest:  # noqa: PLR0124 - the cheapest question whether it is NaN
         known = readings.u[~np.isnan(readings.u)]
