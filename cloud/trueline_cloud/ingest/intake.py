@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Inbound", "Intake", "Link"]
 
@@ -72,6 +75,22 @@ class Intake:
             if len(self._waiting) == 1:
                 self._not_empty.notify()
             return True
+
+    def put_all(self, batch: Sequence[Inbound], timeout_s: float = 0.0) -> int:
+        """Hand over as many of these as there is room for, in order, waiting for the first; returns how many."""
+        with self._lock:
+            if self._full() and not (timeout_s > 0 and self._not_full.wait_for(lambda: not self._full(), timeout_s)):
+                return 0
+            was_empty, taken = not self._waiting, 0
+            for inbound in batch:
+                if self._full():
+                    break
+                self._waiting.append(inbound)
+                self._bytes += len(inbound.message)
+                taken += 1
+            if was_empty and taken:
+                self._not_empty.notify()
+            return taken
 
     def take(self, timeout_s: float) -> list[Inbound]:
         """All that waits; waits itself up to `timeout_s` for the first, or until `ring`."""

@@ -12,16 +12,15 @@ import random
 import ssl
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 
+from trueline_cloud.ingest import mqtt_packets as packets
 from trueline_cloud.ingest.intake import Inbound, Intake
+from trueline_cloud.ingest.mqtt_line import Line
 from trueline_wire.envelope import MESSAGE_SIZE_MAX
 from trueline_wire.errors import ConfigError, NeverRetry
 from trueline_wire.topics import SHARDS, ack_topic, device_of, subscriptions
@@ -39,6 +38,9 @@ _PATIENCE_S: Final = 10.0
 """A message that finds no room for so long is dropped: its device sends it again, s."""
 _LOOP_S: Final = 1.0
 _CONNACK_S: Final = 3.0
+_GATHER_S: Final = 0.003
+"""So long we let messages come together behind some that came: they cost less in company, and a commit waits longer."""
+_ROOM_S: Final = 0.02
 _UP: Final = frozenset({"data", "event", "control"})
 _PORT_MAX: Final = 65_535
 _IN_FLIGHT: Final = 200
@@ -63,7 +65,7 @@ class TlsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ValueError("certificate and key go together: give both or none")
 
     def context(self) -> ssl.SSLContext:
-        """What paho wants.
+        """What a socket is wrapped in.
 
         Raises:
             ConfigError: a file cannot be read.
@@ -155,12 +157,18 @@ class MqttLink:
         self._intake = intake
         self._presence = presence
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
-        self._places: dict[str, tuple[str, str]] = {}
+        self._places: dict[bytes, tuple[str, str]] = {}
+        self._ack_topics: dict[str, bytes] = {}
         self._password = settings.password()
         self._tls = None if settings.tls is None else settings.tls.context()
         self._stopping = threading.Event()
-        self._client: paho.Client | None = None
-        self._reached = self._accepted = self._paused = False
+        self._line: Line | None = None
+        self._five = True
+        self._paused = False
+        self._held: deque[Inbound] = deque()
+        self._held_numbers: deque[int] = deque()
+        self._stuck_s: float | None = None
+        self._cutter = packets.Cutter()
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
 
     def start(self) -> None:
@@ -174,111 +182,176 @@ class MqttLink:
     def stop(self) -> None:
         """Disconnect; messages that were not handed over yet stay with the broker or their devices."""
         self._stopping.set()
+        if (line := self._line) is not None:
+            line.wake()
         if self._thread.ident is not None:
             self._thread.join(_PATIENCE_S)
 
     def answer(self, device: str, token: Any, acks: list[bytes]) -> None:  # noqa: ARG002 - topics need no token
         """Publish acknowledgements; lost ones are asked for again by resending."""
-        client = self._client
-        if client is not None and self.connected:
-            topic = ack_topic(device)
-            for ack in acks:
-                client.publish(topic, ack, qos=0)
+        line, five = self._line, self._five
+        if line is None or not self.connected or not acks:
+            return
+        topic = self._ack_topics.get(device)
+        if topic is None:
+            if len(self._ack_topics) >= _PLACES_MAX:
+                self._ack_topics.clear()
+            topic = self._ack_topics[device] = ack_topic(device).encode()
+        for ack in acks:
+            line.offer(packets.publish(topic, ack, five=five))
 
     # ------------------------------------------------------------ the thread
 
     def _run(self) -> None:
-        protocol, back_off_s = MQTTProtocolVersion.MQTTv5, _BACK_OFF_MIN_S
+        back_off_s = _BACK_OFF_MIN_S
         while not self._stopping.is_set():
-            self._reached = self._accepted = False
-            self._serve(protocol)
-            if self._reached and not self._accepted:  # there is a broker, but it does not speak like this
-                other = protocol is MQTTProtocolVersion.MQTTv5
-                protocol = MQTTProtocolVersion.MQTTv311 if other else MQTTProtocolVersion.MQTTv5
-            back_off_s = _BACK_OFF_MIN_S if self._accepted else min(_BACK_OFF_MAX_S, 2 * back_off_s)
+            accepted = self._serve()
+            back_off_s = _BACK_OFF_MIN_S if accepted else min(_BACK_OFF_MAX_S, 2 * back_off_s)
             self._stopping.wait(back_off_s * self._rng.uniform(0.5, 1.0))
 
-    def _serve(self, protocol: MQTTProtocolVersion) -> None:
-        """One connection, from connect to its end."""
-        client = self._client = self._make(protocol)
-        settings = self._settings
+    def _serve(self) -> bool:
+        """One connection, from connect to its end. Whether we were accepted; if not, the other version is next."""
+        host, port = self._settings.host, self._settings.port
+        accepted, line = False, None
         try:
-            if protocol is MQTTProtocolVersion.MQTTv5:
-                wishes = Properties(PacketTypes.CONNECT)
-                wishes.MaximumPacketSize = MESSAGE_SIZE_MAX + 1024
-                wishes.ReceiveMaximum = _IN_FLIGHT
-                client.connect(settings.host, settings.port, settings.keepalive_s, clean_start=True, properties=wishes)
-            else:
-                client.connect(settings.host, settings.port, settings.keepalive_s)
-            self._reached = True
-            give_up_s = time.monotonic() + _CONNACK_S
-            while not self._stopping.is_set() and client.loop(_LOOP_S) == MQTTErrorCode.MQTT_ERR_SUCCESS:
-                if not self._accepted and time.monotonic() > give_up_s:
-                    break  # a broker may also answer a version it does not speak with silence
-            client.disconnect()
-            client.loop(_LOOP_S)
+            line = Line(host, port, self._tls)
+            try:
+                keepalive_s = self._introduce(line)
+                accepted = keepalive_s is not None
+                if keepalive_s is not None:
+                    self._listen(line, keepalive_s)
+                    line.send(packets.DISCONNECT)
+            finally:
+                if not accepted:  # there is a broker, but maybe it does not speak like this
+                    self._five = not self._five
         except OSError as error:  # covers ssl.SSLError and a name that does not resolve
-            _log.warning("broker %s:%d: %s", settings.host, settings.port, error)
-        except Exception:  # noqa: BLE001 - a hostile broker's bytes: paho raises many kinds; the connection is over
-            _log.exception("broker %s:%d: what it sent cannot be read", settings.host, settings.port)
+            if not self._stopping.is_set():
+                _log.warning("broker %s:%d: %s", host, port, error)
+        except packets.BrokenBroker as error:
+            _log.warning("broker %s:%d: what it sent cannot be read: %s", host, port, error)
         finally:
-            self.connected = False
-            self._client = None
+            self.connected, self._line = False, None
+            self._held.clear()
+            self._held_numbers.clear()
+            if line is not None:
+                line.close()
+        return accepted
 
-    def _make(self, protocol: MQTTProtocolVersion) -> paho.Client:
-        name = f"trueline-cloud-{self._rng.getrandbits(48):012x}"
-        five = protocol is MQTTProtocolVersion.MQTTv5
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2, client_id=name, clean_session=None if five else True, protocol=protocol
+    def _introduce(self, line: Line) -> float | None:
+        """CONNECT, SUBSCRIBE. How often the broker wants to hear of us, s; None: it does not want us, or is silent."""
+        settings, five = self._settings, self._five
+        line.send(
+            packets.connect(
+                f"trueline-cloud-{self._rng.getrandbits(48):012x}",
+                five=five,
+                keepalive_s=settings.keepalive_s,
+                in_flight=_IN_FLIGHT,
+                size_max=MESSAGE_SIZE_MAX + 1024,
+                username=settings.username,
+                password=self._password,
+            )
         )
-        if self._settings.username:
-            client.username_pw_set(self._settings.username, self._password)
-        if self._tls is not None:
-            client.tls_set_context(self._tls)
-        client.on_connect = self._on_connect
-        client.on_subscribe = self._on_subscribe
-        client.on_message = self._on_message
-        client.on_disconnect = self._on_disconnect
-        return client
+        self._cutter = packets.Cutter()
+        give_up_s = time.monotonic() + _CONNACK_S  # a broker may also answer a version it does not speak with silence
+        while not self._stopping.is_set() and time.monotonic() < give_up_s:
+            for first, body in self._cutter.cut(line.exchange(_CONNACK_S)):
+                if first & 0xF0 != packets.CONNACK:
+                    raise packets.BrokenBroker(f"packet {first:#x} before CONNACK")
+                welcome = packets.read_connack(body, five=five)
+                if welcome.refusal:
+                    _log.warning("broker %s:%d refuses us: code %d", settings.host, settings.port, welcome.refusal)
+                    return None
+                line.send(packets.subscribe(subscriptions(settings.owned), five=five))
+                return settings.keepalive_s if welcome.keepalive_s is None else welcome.keepalive_s
+        return None
 
-    def _on_connect(self, client: paho.Client, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        if reason.is_failure:
-            _log.warning("broker %s:%d refuses us: %s", self._settings.host, self._settings.port, reason)
-            return
-        self._accepted = True
-        client.subscribe([(topic, 1) for topic in subscriptions(self._settings.owned)])
+    def _listen(self, line: Line, keepalive_s: float) -> None:
+        """Until the connection ends, which is an exception, or we are to stop."""
+        self._line = line
+        heard_s = said_s = time.monotonic()
+        while not self._stopping.is_set():
+            if self._held:
+                self._hand_over(line, _ROOM_S)
+            # What is not taken off the socket waits at the broker, and then with the devices.
+            chunk = line.exchange(_ROOM_S if self._held else _LOOP_S, reading=not self._held)
+            now = time.monotonic()
+            if chunk:
+                heard_s = now
+                self._take(line, self._cutter.cut(chunk))
+                time.sleep(_GATHER_S)
+            elif self._held:
+                heard_s = now
+            if keepalive_s and now - said_s > keepalive_s / 2:
+                line.send(packets.PINGREQ)
+                said_s = now
+            if keepalive_s and now - heard_s > 1.5 * keepalive_s:
+                raise TimeoutError("nothing was heard of it for too long")
 
-    def _on_subscribe(self, _client: Any, _userdata: Any, _mid: Any, reasons: list[Any], _properties: Any) -> None:
-        refused = [reason for reason in reasons if reason.is_failure]
+    def _take(self, line: Line, cut: list[tuple[int, bytes]]) -> None:
+        five = self._five
+        for first, body in cut:
+            kind = first & 0xF0
+            if kind == packets.PUBLISH:
+                topic, payload, number, retained = packets.read_publish(first, body, five=five)
+                inbound = self._inbound(topic, payload, retained=retained)
+                if inbound is not None:
+                    self._held.append(inbound)
+                    self._held_numbers.append(number)
+                elif number:
+                    line.send(packets.pubacks([number]))
+            elif kind == packets.SUBACK:
+                self._subscribed(packets.read_suback(body, five=five), line)
+            elif kind == packets.DISCONNECT[0]:
+                raise ConnectionResetError(f"the broker ends it: reason {body[0] if body else 0:#x}")
+            elif kind != packets.PINGRESP:
+                raise packets.BrokenBroker(f"packet {first:#x}")
+        if self._held:
+            self._hand_over(line, 0.0)
+
+    def _hand_over(self, line: Line, wait_s: float) -> None:
+        """To the intake, as many as it has room for; these are confirmed to the broker."""
+        now, numbers = time.monotonic(), self._held_numbers
+        taken = self._intake.put_all(self._held, wait_s)
+        if taken:
+            self._stuck_s = None
+        elif self._stuck_s is None:
+            self._stuck_s = now
+        elif now - self._stuck_s > _PATIENCE_S:
+            self._stuck_s, taken = None, len(self._held)
+            self.dropped += taken
+        for _ in range(taken):
+            self._held.popleft()
+        if confirmed := [number for number in (numbers.popleft() for _ in range(taken)) if number]:
+            line.send(packets.pubacks(confirmed))
+
+    def _subscribed(self, refused: list[int], line: Line) -> None:
+        host, port = self._settings.host, self._settings.port
         if refused:
-            _log.error("broker %s:%d refuses a subscription: %s", self._settings.host, self._settings.port, refused[0])
+            _log.error("broker %s:%d refuses a subscription: reason %#x", host, port, refused[0])
             return
         self.connects += 1
-        self.connected = True
-        _log.info("subscribed at %s:%d", self._settings.host, self._settings.port)
+        self.connected = self._line is line
+        _log.info("subscribed at %s:%d", host, port)
 
-    def _on_disconnect(self, _client: Any, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        self.connected = False
-        if not self._stopping.is_set():
-            _log.warning("broker %s:%d: disconnected: %s", self._settings.host, self._settings.port, reason)
-
-    def _on_message(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
+    def _inbound(self, topic: bytes, payload: bytes, *, retained: bool) -> Inbound | None:
+        """What is for the intake; presence goes its own way, and strays nowhere."""
         if self._paused:
-            return
-        try:
-            topic = message.topic
-            place = self._places.get(topic) or device_of(topic)
-        except (NeverRetry, UnicodeDecodeError):
-            self.strays += 1
-            return
-        if topic not in self._places:
+            return None
+        place = self._places.get(topic)
+        if place is None:
+            try:
+                place = device_of(topic.decode())
+            except (NeverRetry, UnicodeDecodeError):
+                self.strays += 1
+                return None
             if len(self._places) >= _PLACES_MAX:
                 self._places.clear()
             self._places[topic] = place
         device, channel = place
+        if channel in _UP:
+            return Inbound(self, device, payload)
         if channel == "presence":
-            self._presence(device, message.payload == b"online", message.retain)
-        elif channel not in _UP:
+            self._presence(device, payload == b"online", retained)
+        else:
             self.strays += 1
-        elif not self._intake.put(Inbound(self, device, message.payload), _PATIENCE_S):
-            self.dropped += 1
+        return None
