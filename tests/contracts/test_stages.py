@@ -16,7 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trueline_edge.pipeline import Pipeline
-from trueline_edge.stages import Estimate, FlatLine, GrossRange, Missing, Significance, StageChoice
+from trueline_edge.stages import (
+    Convert,
+    Estimate,
+    FlatLine,
+    GrossRange,
+    Missing,
+    Moving,
+    Normalise,
+    Significance,
+    StageChoice,
+)
 from trueline_edge.stages.estimate import Output
 from trueline_edge.stages.significance import Event
 from trueline_wire.readings import Channel, Flag, Readings, Reason, Schema
@@ -58,6 +68,19 @@ STAGES |= {
     "estimate, unscented": msgspec.structs.replace(ESTIMATE, filter="ukf", innovations=True, patience=2),
     "estimate, interacting": msgspec.structs.replace(
         ESTIMATE, filter="imm", channels=("b", "a"), parameters={"inputs": 2}, gap_max_s=1e7
+    ),
+}
+STAGES |= {
+    "convert": Convert(to={"a": "%", "c": "[ppm]"}),
+    "normalise": Normalise(ranges={"b": (-2.0, 3.0)}, scores={"c": (0.5, 0.25)}),
+    "moving, rows": Moving(statistics=("mean", "min", "max", "std", "median"), window_rows=7),
+    "moving, seconds": Moving(
+        statistics=("median", "mean", "std"),
+        window_s=5.0,
+        rows_max=6,
+        count_min=2,
+        channels=("c",),
+        systematic_u={"c": 0.2},
     ),
 }
 MAKERS: dict[str, Callable[[], Any]] = {name: lambda c=config: c.stage(SCHEMA) for name, config in STAGES.items()}  # type: ignore[misc]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from trueline_wire.readings import Schema
 
-__all__ = ["Event", "KeepSignificant", "Significance"]
+__all__ = ["Event", "Significance"]
 
 _HELD_MAX: Final = 1000  # the state saved with each frame holds so many rows
 _U_GROWTH: Final = np.float32(1.25)
@@ -211,7 +211,7 @@ class KeepSignificant:
         nowhere = _Anchor(0, np.zeros(k), np.zeros(k, np.float32), self._open)
         self._past = _Past(none, np.empty(0, np.bool_), none, nowhere, _HELD_MAX)
 
-    def __call__(self, readings: Readings, /) -> Readings:  # noqa: D102 - see Stage
+    def __call__(self, readings: Readings, /) -> Readings:
         if not len(readings):
             return Readings.empty(self.schema)
         past, k = self._past, self._judged
