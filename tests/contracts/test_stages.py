@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import typing
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +18,23 @@ from hypothesis import strategies as st
 
 from trueline_edge.pipeline import Pipeline
 from trueline_edge.stages import (
+    Attenuated,
+    Band,
+    Climatology,
     Convert,
     Estimate,
     FlatLine,
     GrossRange,
     Missing,
     Moving,
+    Neighbours,
+    Noise,
     Normalise,
+    RateOfChange,
     Significance,
+    Spike,
     StageChoice,
+    Timing,
 )
 from trueline_edge.stages.estimate import Output
 from trueline_edge.stages.significance import Event
@@ -48,6 +57,34 @@ STAGES: dict[str, StageConfig] = {
     "flat line": FlatLine(),
     "flat line, short and tolerant": FlatLine(suspect_repeats=1, fail_repeats=2, tolerance=0.6, channels=("a", "b")),
     "flat line, one count": FlatLine(suspect_repeats=4, fail_repeats=4, tolerance=0.0),
+    "timing": Timing(interval_s=1.0, jitter_s=0.5),
+    "timing of one channel, strict": Timing(
+        gap_s=1.5, late_max_s=30.0, earliest=datetime(2001, 9, 9, 2, tzinfo=UTC), channels=("b",)
+    ),
+    "rate of change": RateOfChange(suspect_per_s=0.5, fail_per_s=1.0),
+    "rate of change, failing alone": RateOfChange(fail_per_s=0.3, step_samples=2, channels=("a", "c")),
+    "rate of change, suspecting alone": RateOfChange(suspect_per_s=0.3),
+    "spike": Spike(),
+    "spike, narrow and sharp": Spike(width=4, suspect_deviations=2.0, fail_deviations=3.0, floor=0.1, step_samples=2),
+    "spike, centred": Spike(mode="centred", suspect_deviations=3.0),
+    "spike, centred, of one channel": Spike(
+        mode="centred", width=5, suspect_deviations=2.0, floor=0.0, channels=("b",)
+    ),
+    "attenuated": Attenuated(suspect=0.5, fail=0.2, window=4),
+    "attenuated range": Attenuated(suspect=2.0, fail=0.5, window=7, measure="range", channels=("a", "c")),
+    "noise": Noise(suspect=0.5, fail=1.0, window=4),
+    "noise, against the first": Noise(suspect_times=1.1, fail_times=2.0, fail=9.0, learn_samples=10, window=5),
+    "neighbours": Neighbours(suspect=0.5, fail=1.0),
+    "neighbours of two": Neighbours(suspect=0.5, channels=("a", "c")),
+    "climatology": Climatology(
+        bands=(
+            Band(minimum=-1.0, maximum=1.0),
+            Band(hours=(22, 5), fail_minimum=0.0),
+            Band(months=(9, 10), maximum=0.5),
+        ),
+        zone="Europe/Rome",
+    ),
+    "climatology, nights of one channel": Climatology(bands=(Band(hours=(1, 4), maximum=0.5),), channels=("b",)),
     "send on delta": Significance(method="send_on_delta", bounds={"a": 0.5, "b": 1.0, "c": 0.0}),
     "deadband, one channel along": Significance(
         method="deadband", percent=10, spans={"a": 10.0, "c": 20.0}, along=("b",), interval_max_s=100

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from trueline_edge.pipeline import Pipeline
 from trueline_edge.stages import FlatLine, GrossRange, Missing
-from trueline_edge.stages.flat_line import sliding_extreme
+from trueline_edge.stages.windows import sliding_extreme
 from trueline_wire.readings import Channel, Flag, Readings, Reason, Schema
 
 NAN = float("nan")

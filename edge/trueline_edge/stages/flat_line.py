@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import numpy as np
 
-from trueline_edge.stages.stage import StageSettings, channel_mask, usable
+from trueline_edge.stages.stage import StageSettings, channel_mask, pack_arrays, unpack_arrays, usable
+from trueline_edge.stages.windows import sliding_extreme
 from trueline_wire.readings import Flag, Readings, Reason
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from trueline_wire.readings import Schema
 
 __all__ = ["FlatLine"]
+
+_REPEATS_MAX = 10_000  # the state saved with each frame holds so many values a channel
+_LOOK_BACK = 6  # so many values back, before windows are looked at
 
 
 class FlatLine(StageSettings, frozen=True, kw_only=True, tag="flat_line"):
@@ -46,17 +49,14 @@ class FlatLine(StageSettings, frozen=True, kw_only=True, tag="flat_line"):
         return FlagFlatLine(self, schema)
 
 
-_REPEATS_MAX = 10_000  # the state saved with each frame holds so many values a channel
-
-
 class _Past(NamedTuple):
-    """The last `fail_repeats` measured values of each channel, oldest first; fewer at the start."""
+    """(fail_repeats, k) the last usable values of each channel, oldest first; NaN where there are fewer."""
 
-    values: tuple[NDArray[np.float64], ...]
+    values: NDArray[np.float64]
 
 
 class FlagFlatLine:
-    """Compares each value with those before it. A missing or infinite value neither repeats nor breaks a flat line.
+    """Compares each value with those before it. An unusable value neither repeats nor breaks a flat line.
 
     Until `suspect_repeats` values have been seen, nothing can be said, and a value stays NOT_EVALUATED.
     """
@@ -66,29 +66,27 @@ class FlagFlatLine:
     def __init__(self, config: FlatLine, schema: Schema) -> None:
         self._config = config
         self.schema = schema
-        self._judged = np.flatnonzero(channel_mask(schema, config.channels))
-        self._tolerance = [c.resolution / 2 if config.tolerance is None else config.tolerance for c in schema.channels]
-        self._past = _Past(tuple(np.empty(0) for _ in schema.channels))
+        self._judged = channel_mask(schema, config.channels)
+        tolerance = [c.resolution / 2 if config.tolerance is None else config.tolerance for c in schema.channels]
+        self._tolerance = np.array(tolerance)
+        self._past = _Past(np.full((config.fail_repeats, len(schema.channels)), np.nan))
 
     def __call__(self, readings: Readings, /) -> Readings:
-        config = self._config
-        evaluated, suspect, fail = (np.zeros(readings.value.shape, np.bool_) for _ in range(3))
-        kept = list(self._past.values)
-        trusted = usable(readings)
-        for k in self._judged:
-            measured = np.flatnonzero(trusted[:, k])
-            past = kept[k]
-            values = np.concatenate([past, readings.value[measured, k]])
-            new = slice(len(past), None)
-            evaluated[measured, k] = np.arange(len(values))[new] >= config.suspect_repeats
-            suspect[measured, k] = _repeats(values, config.suspect_repeats, self._tolerance[k])[new]
-            fail[measured, k] = _repeats(values, config.fail_repeats, self._tolerance[k])[new]
-            kept[k] = values[-config.fail_repeats :]
-        self._past = _Past(tuple(kept))
+        trusted = usable(readings) & self._judged
+        if trusted.all():
+            repeats, evaluated, past = self._judge(self._past.values, readings.value, self._tolerance)
+        else:
+            repeats, evaluated, past = np.zeros(trusted.shape, np.int8), trusted.copy(), self._past.values.copy()
+            for k in np.flatnonzero(trusted.any(axis=0)):
+                rows = trusted[:, k]
+                repeats[rows, k], evaluated[rows, k], past[:, k] = self._judge(
+                    self._past.values[:, k], readings.value[rows, k], self._tolerance[k]
+                )
+        self._past = _Past(past)
         return (
             readings.passed(evaluated)
-            .flagged(suspect, Flag.SUSPECT, Reason.FLAT_LINE)
-            .flagged(fail, Flag.FAIL, Reason.FLAT_LINE)
+            .flagged(repeats >= 1, Flag.SUSPECT, Reason.FLAT_LINE)
+            .flagged(repeats > 1, Flag.FAIL, Reason.FLAT_LINE)
         )
 
     def flush(self) -> Readings:
@@ -97,39 +95,45 @@ class FlagFlatLine:
 
     def state(self) -> bytes:
         """The values the next ones are compared with."""
-        return msgspec.msgpack.encode([values.tobytes() for values in self._past.values])
+        return pack_arrays(self._past.values)
 
     def restore(self, state: bytes) -> None:
         """Go on with the values of another life."""
-        columns = msgspec.msgpack.decode(state, type=list[bytes])
-        size_max = 8 * self._config.fail_repeats
-        if len(columns) != len(self._past.values) or any(len(c) > size_max or len(c) % 8 for c in columns):
-            raise ValueError("not the state of this flat line test")
-        self._past = _Past(tuple(np.frombuffer(column) for column in columns))
+        self._past = _Past(*unpack_arrays(state, self._past.values))
+
+    def _judge(
+        self, past: NDArray[np.float64], now: NDArray[np.float64], tolerance: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int8], NDArray[np.bool_], NDArray[np.float64]]:
+        """(n, ...) 0, 1 suspect or 2 fail; whether there were values enough to say so; the past of the next."""
+        suspect, fail = self._config.suspect_repeats, self._config.fail_repeats
+        values = np.concatenate([past, now])
+        evaluated = ~np.isnan(values[fail - suspect : len(values) - suspect])
+        repeats = np.zeros(now.shape, np.int8)
+        if _any_repeat(values, min(suspect, _LOOK_BACK), now, tolerance):
+            repeats += _repeat(values[fail - suspect :], suspect, now, tolerance)
+            if repeats.any():
+                repeats += _repeat(values, fail, now, tolerance)
+        return repeats, evaluated, values[len(values) - fail :]
 
 
-def _repeats(values: NDArray[np.float64], count: int, tolerance: float) -> NDArray[np.bool_]:
-    """(n,) bool: is each value within `tolerance` of the `count` values before it? False where there are fewer."""
-    flat = np.zeros(len(values), np.bool_)
-    if len(values) > count:
-        now = values[count:]
-        highest = sliding_extreme(values, count + 1, np.maximum)
-        lowest = sliding_extreme(values, count + 1, np.minimum)
-        flat[count:] = (highest - now <= tolerance) & (now - lowest <= tolerance)
+def _any_repeat(
+    values: NDArray[np.float64], count: int, now: NDArray[np.float64], tolerance: NDArray[np.float64]
+) -> bool:
+    """Is any of the last n of `values` within the tolerance of each of the `count` before it? Cheap where none is."""
+    start, k = len(values) - len(now), now[:1].size
+    flat, old = now.reshape(-1), values.reshape(-1)
+    within = np.broadcast_to(tolerance, now.shape).reshape(-1)
+    cells = np.flatnonzero(np.abs(now - values[start - 1 : -1]) <= tolerance)
+    for lag in range(2, count + 1):
+        cells = cells[np.abs(flat[cells] - old[cells + (start - lag) * k]) <= within[cells]]
+    return len(cells) > 0
+
+
+def _repeat(
+    values: NDArray[np.float64], count: int, now: NDArray[np.float64], tolerance: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """(n, ...) is each of the last n of `values` within the tolerance of the `count` before it? NaN is not."""
+    highest = sliding_extreme(values, count + 1, np.maximum)
+    lowest = sliding_extreme(values, count + 1, np.minimum)
+    flat: NDArray[np.bool_] = (highest - now <= tolerance) & (now - lowest <= tolerance)
     return flat
-
-
-def sliding_extreme(values: NDArray[np.float64], width: int, extreme: np.ufunc) -> NDArray[np.float64]:
-    """(n - width + 1,) the extreme of each window, in O(n) whatever the width (van Herk 1992; Gil and Werman 1993).
-
-    Args:
-        values: (n,) with n at least `width`; no NaN.
-        width: of the window, in samples.
-        extreme: `np.maximum` or `np.minimum`.
-    """
-    blocks = -(-len(values) // width)
-    padded = np.concatenate([values, np.full(blocks * width - len(values), values[-1])]).reshape(blocks, width)
-    forward = extreme.accumulate(padded, axis=1).ravel()
-    backward = extreme.accumulate(padded[:, ::-1], axis=1)[:, ::-1].ravel()
-    result: NDArray[np.float64] = extreme(backward[: len(values) - width + 1], forward[width - 1 : len(values)])
-    return result

@@ -1,0 +1,115 @@
+"""Neighbour test (QARTOD: multi-variate and neighbour tests): does a sensor agree with those beside it?
+
+Works on channels of one stream, which are sampled together (`join` brings streams onto one clock). Each is judged by
+the others alone, by majority: one wild sensor does not speak against the good ones.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trueline_edge.stages.stage import Objection, StageSettings, Stateless, channel_mask, usable
+from trueline_wire.readings import Flag, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from trueline_wire.readings import Readings, Schema
+
+__all__ = ["Neighbours"]
+
+
+class Neighbours(StageSettings, frozen=True, kw_only=True, tag="neighbours"):
+    """How far a channel may be from the median of the others, in their unit, which must be one and the same.
+
+    With an even number of others, the nearer of the two middle ones counts. So a channel that is within a limit of
+    at least half of the others passes it. Two channels that disagree are both SUSPECT: neither is known to be right.
+
+    Attributes:
+        suspect: further away a value is SUSPECT.
+        fail: further away it FAILs, if there are at least two others.
+        neighbours_min: with fewer usable others nothing is said.
+        channels: the neighbours; all channels where left out.
+    """
+
+    suspect: float = inf
+    fail: float = inf
+    neighbours_min: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.suspect > 0.0:
+            raise ValueError(f"suspect {self.suspect} must be above 0")
+        if not self.fail > 0.0:
+            raise ValueError(f"fail {self.fail} must be above 0")
+        if self.suspect == self.fail == inf:
+            raise ValueError("suspect or fail is wanted")
+        if self.neighbours_min < 1:
+            raise ValueError(f"neighbours_min {self.neighbours_min} must be at least 1")
+
+    def objections(self, schema: Schema) -> Iterator[Objection]:
+        """Unknown channels, too few of them, or of several units."""
+        yield from super().objections(schema)
+        chosen = [c for c in schema.channels if self.channels is None or c.name in self.channels]
+        if len(chosen) <= self.neighbours_min:
+            yield Objection(("channels",), f"{len(chosen)} channels: more than {self.neighbours_min} are wanted")
+        if len(units := sorted({channel.unit for channel in chosen})) > 1:
+            yield Objection(("channels",), f"of several units: {', '.join(units)}", "name channels of one unit")
+
+    def stage(self, schema: Schema) -> FlagNeighbours:
+        """The stage for readings of this schema."""
+        return FlagNeighbours(self, schema)
+
+
+class FlagNeighbours(Stateless):
+    """Compares each usable value with the median of the other usable values of its row."""
+
+    def __init__(self, config: Neighbours, schema: Schema) -> None:
+        super().__init__(schema)
+        self._config = config
+        self._group = np.flatnonzero(channel_mask(schema, config.channels))
+
+    def __call__(self, readings: Readings, /) -> Readings:
+        if not len(readings):
+            return readings
+        config, group = self._config, self._group
+        trusted = usable(readings)[:, group]
+        value = readings.value[:, group]
+        apart, others = _apart(value if trusted.all() else np.where(trusted, value, inf), trusted)
+        evaluated, suspect, fail = (np.zeros(readings.value.shape, np.bool_) for _ in range(3))
+        evaluated[:, group] = judged = trusted & (others >= config.neighbours_min)
+        too_far = judged & (apart > config.fail)
+        fail[:, group] = too_far & (others > 1)
+        suspect[:, group] = too_far | (judged & (apart > config.suspect))
+        return (
+            readings.passed(evaluated)
+            .flagged(suspect, Flag.SUSPECT, Reason.MULTI_VARIATE)
+            .flagged(fail, Flag.FAIL, Reason.MULTI_VARIATE)
+        )
+
+
+def _apart(value: NDArray[np.float64], trusted: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """(n, g) how far each value is from the nearer middle one of the others; (n, 1) how many others there are.
+
+    Args:
+        value: (n, g), inf where not trusted.
+        trusted: (n, g).
+    """
+    rank = np.sort(value, axis=1)
+    others = np.count_nonzero(trusted, axis=1, keepdims=True) - 1
+    last = value.shape[1] - 1
+
+    def at(position: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The others' value at a rank: all behind the one that is left out move up by one."""
+        position = np.clip(position, 0, last)
+        here = np.take_along_axis(rank, position, axis=1)
+        behind = np.take_along_axis(rank, np.minimum(position + 1, last), axis=1)
+        return np.where(here < value, here, behind)
+
+    with np.errstate(invalid="ignore"):  # inf - inf, where nothing is judged
+        lower, upper = np.abs(value - at((others - 1) // 2)), np.abs(value - at(others // 2))
+    return np.fmin(lower, upper), others
