@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from trueline_edge.estimation.kernels import IMPLEMENTATION
 from trueline_edge.sources import MqttSourceConfig, ReplayConfig
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def examine(
         _disk(config.state if config else folder, config.spool.size_max_bytes if config else 0),
         *(_files(config) if config else ()),
         _systemd(),
-        Finding(name="compiled extension", state="note", message="none in this version: NumPy does the work"),
+        _kernels(),
     ]
 
 
@@ -184,6 +185,19 @@ def _files(config: AgentConfig) -> Iterator[Finding]:
     for key, path in named:
         if path is not None and not (path.is_file() and os.access(path, os.R_OK)):
             yield Finding(name=key, state="missing", message=f"{path} cannot be read", mend="put it there")
+
+
+def _kernels() -> Finding:
+    if IMPLEMENTATION == "cython":
+        return Finding(name="kernels", state="ok", message="compiled")
+    if os.environ.get("TRUELINE_KERNELS") == "textbook":
+        return Finding(name="kernels", state="note", message="textbook, as TRUELINE_KERNELS asks: slow")
+    return Finding(
+        name="kernels",
+        state="note",
+        message="textbook: filters run a hundred times slower than compiled",
+        mend="apt install build-essential python3-dev, then install trueline again",
+    )
 
 
 def _systemd() -> Finding:

@@ -48,7 +48,7 @@ def test_this_machine_is_fit(tmp_path: Path) -> None:
     """Where the tests run, all that is needed is there."""
     findings = found(tmp_path)
     assert [f for f in findings.values() if f.state == "missing"] == []
-    assert {"python", "apsw", "sqlite", "clock", "state folder", "systemd", "compiled extension"} <= findings.keys()
+    assert {"python", "apsw", "sqlite", "clock", "state folder", "systemd", "kernels"} <= findings.keys()
 
 
 def test_a_missing_library_is_named_with_the_line_that_mends_it(tmp_path: Path) -> None:
@@ -96,3 +96,18 @@ def test_looking_changes_nothing(tmp_path: Path) -> None:
     """No folder and no file is made."""
     found(tmp_path, configured(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "state", "word"),
+    [("cython", "", "ok", "compiled"), ("textbook", "", "note", "slower"), ("textbook", "textbook", "note", "asks")],
+)
+def test_it_says_which_kernels_are_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, asked: str, state: str, word: str
+) -> None:
+    """Compiled, or the slow textbook and why."""
+    monkeypatch.setattr("trueline_edge.doctor.IMPLEMENTATION", name)
+    monkeypatch.setenv("TRUELINE_KERNELS", asked)
+    finding = found(tmp_path)["kernels"]
+    assert finding.state == state
+    assert word in finding.message

@@ -31,7 +31,7 @@ from trueline_edge.estimation.outcomes import (
     Robust,
     TrendOut,
 )
-from trueline_edge.estimation.textbook.bank import HEAD, MODELS
+from trueline_edge.estimation.textbook.bank import FRESH, MODELS
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -205,9 +205,7 @@ def kalman_linear(
 
 def bank_fresh(channels: int) -> Array:
     """State of `bank_level` before the first value."""
-    state = np.zeros((channels, HEAD + 3 * MODELS))
-    state[:, 4] = nan
-    return state
+    return np.tile(np.concatenate([FRESH, np.zeros(3 * MODELS)]), (channels, 1))
 
 
 def bank_level(

@@ -144,14 +144,12 @@ class BankConfig(NamedTuple):
     """A bank of local-level filters over a grid of (R, Q); the grid finds and follows the scale by itself.
 
     Attributes:
-        dof: of the Student-t likelihood by which the models are weighed, and of their update.
         forgetting: share of the weights that is handed out anew with each value: models may become true again.
-        gate: as in `Robust`, against the whole bank's prediction.
+        gate: as in `Robust`, against what the whole bank predicted.
         step_samples: as in `Robust`.
     """
 
-    dof: float = 4.0
-    forgetting: float = 0.01
+    forgetting: float = 0.001
     gate: float = 6.0
     step_samples: int = 3
 
