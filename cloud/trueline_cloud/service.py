@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -51,6 +52,9 @@ _log = logging.getLogger(__name__)
 KEY_NAME: Final = "cloud.key"
 _SWITCH_INTERVAL_S: Final = 0.0005
 """How long the ingest thread keeps the interpreter from pages that wait for it, s (Python's default is 0.005)."""
+
+_GARBAGE: Final = (20_000, 20, 20)
+"""When to look for cycles of garbage: seldom, for frames leave none, and ten thousand lanes take a while to look at."""
 
 _STOP_S: Final = 20
 
@@ -244,9 +248,13 @@ def serve_forever(settings: CloudSettings, ready: Callable[[str], None]) -> None
         SpoolUnsafe: the journal broke its word.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    gc.set_threshold(*_GARBAGE)
 
     async def main() -> None:
-        await Service(settings).run(ready)
+        service = Service(settings)
+        gc.collect()
+        gc.freeze()  # what is there now stays, and need not be looked at again
+        await service.run(ready)
 
     asyncio.run(main())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -100,3 +101,31 @@ def test_refuses_to_enroll(tmp_path: Path, device: str, key: str) -> None:
     with pytest.raises(ConfigError):
         enroll(tmp_path, device, key)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_large_folder_is_not_looked_at_all_the_time(tmp_path: Path) -> None:
+    """While nothing comes or goes, a folder that takes long to look at is left alone; a new file is seen at once."""
+    key, now = SigningKey(bytes(32)), [0.0]
+
+    def slow_clock() -> float:
+        now[0] += 0.1  # a look takes so long
+        return now[0]
+
+    def write(name: str) -> None:
+        (tmp_path / f"{name}.pub").write_text(key.public_text + "\n")
+        os.utime(tmp_path, ns=(0, len(list(tmp_path.iterdir())) * 10**9))  # long ago, and each time another time
+
+    write("pump-1")
+    devices = Devices(tmp_path, clock=slow_clock)
+    (tmp_path / "pump-1.pub").write_text("changed in place, which the folder does not show")
+    looks: list[int] = []
+    real, devices._look = devices._look, lambda: looks.append(1) or real()  # type: ignore[method-assign,func-returns-value]
+    for _ in range(10):
+        devices.refresh()
+    assert not looks
+    write("pump-2")
+    devices.refresh()
+    assert "pump-2" in devices
+    now[0] += 6.0
+    devices.refresh()
+    assert len(looks) == 2

@@ -1,7 +1,8 @@
 """Which message was being handled when the process died.
 
 A marker file holds the start of the signature of the message in hand; it is written before a message is looked at and
-cleared behind it. It is not synced: the page cache outlives a process, and after a power cut nothing was in hand.
+cleared behind it, through memory that is shared with the file: a system call for each would cost more. It is not
+synced: the page cache outlives a process, and after a power cut nothing was in hand.
 
 Promises: a message that was in hand at two deaths of the process in a row is `suspected`; one that was handled well in
 between is not. A message with a suspect's signature is that message: signatures are unique. Refuses to know why.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -43,7 +45,8 @@ class Marker:
         if len(in_hand) == _ID_SIZE and in_hand != _EMPTY:
             self._suspects[in_hand.hex()] = self._suspects.pop(in_hand.hex(), 0) + 1
             self._save()
-        os.pwrite(self._file, _EMPTY, 0)
+        os.pwrite(self._file, _EMPTY, 0)  # now the file has its place on the disk, and a full one does no harm
+        self._in_hand = mmap.mmap(self._file, _ID_SIZE)
 
     def suspected(self, message: bytes) -> bool:
         """Whether the process died with this message in hand, twice."""
@@ -51,16 +54,17 @@ class Marker:
 
     def take(self, message: bytes) -> None:
         """This message is in hand."""
-        os.pwrite(self._file, _id(message), 0)
+        self._in_hand[:] = _id(message)
 
     def release(self, message: bytes) -> None:
         """It was handled, and nobody died."""
-        os.pwrite(self._file, _EMPTY, 0)
+        self._in_hand[:] = _EMPTY
         if self._suspects and self._suspects.pop(_id(message).hex(), 0):
             self._save()
 
     def close(self) -> None:
         """Let go of the file."""
+        self._in_hand.close()
         os.close(self._file)
 
     def _load(self) -> dict[str, int]:

@@ -53,7 +53,7 @@ _SET_LANE: Final = """
 UPDATE lanes SET version = ?, heard_ns = ?, lost = ?, alarms = ?, frames = frames + ?, bytes = bytes + ?,
     cells = cells + ?, rows_stored = rows_stored + ?, rows_thinned = rows_thinned + ?,
     rows_quarantined = rows_quarantined + ?, records_quarantined = records_quarantined + ?
-WHERE id = ?"""
+WHERE id = ? AND version = ?"""
 _PUT_EPOCH: Final = "INSERT OR REPLACE INTO epochs VALUES (?,?,?,?,?,?,?,?,?,?,?)"
 _FIND_ROLLUP: Final = "SELECT columns FROM rollups WHERE stream_id = ? AND minute = ? AND schema_id = ?"
 _PUT_ROLLUP: Final = "INSERT OR REPLACE INTO rollups VALUES (?,?,?,?)"
@@ -243,11 +243,20 @@ class Journal:
         if self._incarnation_id is None:
             self._run("INSERT INTO incarnations (incarnation, opened_ns) VALUES (?,?)", (self.incarnation, now_ns))
             self._incarnation_id = self._db.last_insert_rowid()
-        lanes = {key: self._compare(*key, base) for key, (base, _) in group.lanes.items()}
+        lanes = {key: self._lane_id(*key) for key in group.lanes}
         totals = {key: _Totals() for key in group.lanes}
         for device, encoded in group.schemas:
             self._put_schema(device, encoded)
-        self._put_frames(group.frames, lanes, totals, now_ns)
+        frames, batches = self._frame_rows(group.frames, lanes, totals, now_ns)
+        for item in group.quarantine:
+            total = totals[item.device, item.lane]
+            total.quarantined += min(item.rows, _ROWS_SANE)
+            total.records_quarantined += 1
+        self._compare_and_swap(group, lanes, totals, now_ns)  # before what would collide with another writer's rows
+        if frames:
+            self._db.executemany(_INSERT_FRAME, frames)
+            for part in _parts(batches):
+                self._roll_up(part, batches)
         for gap, rows in group.gaps:
             self._run(
                 "INSERT INTO gaps VALUES (?,?,?,?,?,?,?,?)",
@@ -264,20 +273,17 @@ class Journal:
                 " VALUES (?,?,?,?,?,?,?)",
                 (lanes[key], item.epoch, item.number, item.rows, reason, now_ns, item.message),
             )
-            totals[key].quarantined += min(item.rows, _ROWS_SANE)
-            totals[key].records_quarantined += 1
         if group.quarantine:
             self._cap_quarantine()
-        for key, (base, state) in group.lanes.items():
-            self._swap(lanes[key], key, base, state, totals[key], now_ns)
 
-    def _put_frames(
+    def _frame_rows(
         self,
         frames: list[StoredFrame[Readings]],
         lanes: dict[tuple[str, Lane], int],
         totals: dict[tuple[str, Lane], _Totals],
         now_ns: int,
-    ) -> None:
+    ) -> tuple[list[tuple[Any, ...]], dict[tuple[int, int], list[Readings]]]:
+        """The frames as rows of their table, and their readings by (stream, schema). Adds them to the totals."""
         rows: list[tuple[Any, ...]] = []
         batches: dict[tuple[int, int], list[Readings]] = {}
         for record, message, readings in frames:
@@ -304,10 +310,7 @@ class Journal:
             total.cells += readings.value.size
             total.stored += record.stored
             total.thinned += min(record.rows - record.stored, _ROWS_SANE)
-        if rows:
-            self._db.executemany(_INSERT_FRAME, rows)
-            for part in _parts(batches):
-                self._roll_up(part, batches)
+        return rows, batches
 
     def _roll_up(self, keys: list[tuple[int, int]], batches: dict[tuple[int, int], list[Readings]]) -> None:
         """Add the readings of some (stream, schema), all of as many channels, to their minutes."""
@@ -332,22 +335,38 @@ class Journal:
         )
         self._db.executemany(_PUT_ROLLUP, rows)
 
-    def _swap(
-        self, lane_id: int, key: tuple[str, Lane], base: int, state: LaneState, total: _Totals, now_ns: int
+    def _compare_and_swap(
+        self,
+        group: Group[Readings],
+        lanes: dict[tuple[str, Lane], int],
+        totals: dict[tuple[str, Lane], _Totals],
+        now_ns: int,
     ) -> None:
-        self._run(
-            _SET_LANE,
-            (
-                *(
-                    state.version,
-                    now_ns,
+        """Move all lanes of a group from the versions it builds on. Nobody else can move them until we are done."""
+        moved: list[tuple[Any, ...]] = []
+        epochs: list[tuple[Any, ...]] = []
+        for key, (base, state) in group.lanes.items():
+            total, lane_id = totals[key], lanes[key]
+            moved.append(
+                (
+                    *(state.version, now_ns),
                     json.dumps(state.lost) if state.lost else "{}",
                     json.dumps(state.alarms) if state.alarms else "{}",
-                ),
-                *(total.frames, total.bytes, total.cells, total.stored, total.thinned),
-                *(total.quarantined, total.records_quarantined, lane_id),
-            ),
-        )
+                    *(total.frames, total.bytes, total.cells, total.stored, total.thinned),
+                    *(total.quarantined, total.records_quarantined, lane_id, base),
+                )
+            )
+            epochs += self._epoch_rows(lane_id, key, base, state)
+        before = self._db.total_changes()
+        self._db.executemany(_SET_LANE, moved)
+        if self._db.total_changes() - before != len(moved):
+            raise Conflict("a lane is no longer at the version a group builds on")
+        self._db.executemany(_PUT_EPOCH, epochs)
+
+    def _epoch_rows(
+        self, lane_id: int, key: tuple[str, Lane], base: int, state: LaneState
+    ) -> Iterable[tuple[Any, ...]]:
+        """The epochs that are not as we last saw them; all, where we do not know."""
         known = self._states.get(key)
         if known is None or known.version != base or len(known.epochs) > len(state.epochs):
             self._run("DELETE FROM epochs WHERE lane_id = ?", (lane_id,))
@@ -357,27 +376,24 @@ class Journal:
         for position, epoch in enumerate(state.epochs):
             if position < len(before) and (before[position] is epoch or before[position] == epoch):
                 continue
-            self._run(
-                _PUT_EPOCH,
-                (
-                    *(lane_id, epoch.epoch, position, epoch.last, epoch.end, epoch.parent, epoch.orphaned),
-                    *(epoch.rows_start, min(epoch.rows, _INTEGER_MAX), epoch.head, min(epoch.rows_head, _INTEGER_MAX)),
-                ),
+            yield (
+                *(lane_id, epoch.epoch, position, epoch.last, epoch.end, epoch.parent, epoch.orphaned),
+                *(epoch.rows_start, min(epoch.rows, _INTEGER_MAX), epoch.head, min(epoch.rows_head, _INTEGER_MAX)),
             )
 
-    def _compare(self, device: str, lane: Lane, base: int) -> int:
-        """The id of a lane that is at the version a group builds on. Nobody else can move it until we are done."""
-        device_id = self._device_id(device)
-        row = self._row("SELECT id, version FROM lanes WHERE device_id = ? AND lane = ?", (device_id, int(lane)))
-        if (0 if row is None else row[1]) != base:
-            raise Conflict(f"lane {lane.name} of {device} is no longer at version {base}")
-        if row is not None:
-            return int(row[0])
-        self._run(
-            "INSERT INTO lanes (device_id, lane, version, heard_ns, lost, alarms) VALUES (?,?,0,0,'{}','{}')",
-            (device_id, int(lane)),
-        )
-        return self._db.last_insert_rowid()
+    def _lane_id(self, device: str, lane: Lane) -> int:
+        """The id of a lane; one that is new begins at version 0. Ids are never given to another lane."""
+        found = self._lane_ids.get((device, lane))
+        if found is None:
+            key = self._device_id(device), int(lane)
+            self._run(
+                "INSERT OR IGNORE INTO lanes (device_id, lane, version, heard_ns, lost, alarms)"
+                " VALUES (?,?,0,0,'{}','{}')",
+                key,
+            )
+            found = int(self._value("SELECT id FROM lanes WHERE device_id = ? AND lane = ?", key))
+            self._lane_ids[device, lane] = found
+        return found
 
     def _device_id(self, device: str) -> int:
         found = self._devices.get(device)
@@ -485,6 +501,7 @@ class Journal:
         self._schemas: dict[tuple[str, bytes], tuple[int, _Stream]] = {}
         self._encoded: dict[tuple[str, bytes], bytes] = {}
         self._states: dict[tuple[str, Lane], LaneState] = {}
+        self._lane_ids: dict[tuple[str, Lane], int] = {}
 
     def _remember(self, device: str, lane: Lane, state: LaneState) -> None:
         if len(self._states) > _CACHED_MAX or len(self._schemas) > _CACHED_MAX or len(self._encoded) > _CACHED_MAX:

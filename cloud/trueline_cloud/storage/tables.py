@@ -35,7 +35,8 @@ FORMAT: Final = 1
 """Version of the tables (SQLite's user_version)."""
 
 _PAGE_BYTES: Final = 8192
-_CACHE_KIB: Final = 64 * 1024
+_CACHE_KIB: Final = 16 * 1024
+"""Few pages are written again and again, and the system keeps the others: more would only fill up slowly."""
 _BUSY_TIMEOUT_MS: Final = 10_000
 
 _TABLES: Final = """
