@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from trueline_edge.pipeline import Pipeline
 from trueline_edge.stages import (
     Attenuated,
+    Calibrate,
     Band,
     Climatology,
     Convert,
@@ -119,6 +120,11 @@ STAGES |= {
         channels=("c",),
         systematic_u={"c": 0.2},
     ),
+}
+CALIBRATIONS = Path(__file__).parent / "calibrations"
+STAGES |= {
+    "calibrate, three inputs and a lag": Calibrate(files=(CALIBRATIONS / "a.toml", CALIBRATIONS / "b.toml")),
+    "calibrate, a lag": Calibrate(files=(CALIBRATIONS / "b.toml",)),
 }
 MAKERS: dict[str, Callable[[], Any]] = {name: lambda c=config: c.stage(SCHEMA) for name, config in STAGES.items()}  # type: ignore[misc]
 KINDS: dict[str, str] = {name: config.kind for name, config in STAGES.items()}

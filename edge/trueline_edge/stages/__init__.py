@@ -4,6 +4,7 @@ The stages a configuration may name stand in `StageChoice`; a new one is one fil
 """
 
 from trueline_edge.stages.attenuated import Attenuated
+from trueline_edge.stages.calibrate import Calibrate
 from trueline_edge.stages.climatology import Band, Climatology
 from trueline_edge.stages.convert import Convert
 from trueline_edge.stages.estimate import Estimate
@@ -23,6 +24,7 @@ from trueline_edge.stages.timing import Timing
 __all__ = [
     "Attenuated",
     "Band",
+    "Calibrate",
     "Climatology",
     "Convert",
     "Estimate",
@@ -60,4 +62,5 @@ StageChoice = (
     | RateOfChange
     | Spike
     | Timing
+    | Calibrate
 )

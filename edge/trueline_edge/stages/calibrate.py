@@ -1,0 +1,164 @@
+"""Calibration: raw readings become corrected ones, each with the standard uncertainty that its calibration file states.
+
+A mender: `value`, `u` and the schema's unit, resolution and calibration id change. Recalibration starts from raw: a
+channel that carries a calibration id already is refused. Out of its range, beyond its validity, or with an input
+missing (which is then taken from the middle of its range), a reading is SUSPECT and its `u` is wider. FAIL and MISSING
+cells are converted like the others, so that the column has one unit, and no other cell is corrected with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import msgspec
+import numpy as np
+
+from trueline_edge.calibration.correct import Corrector, Unlagged
+from trueline_edge.calibration.file import Calibration, load_calibration
+from trueline_edge.calibration.lag import LagState, undo_lag
+from trueline_edge.calibration.models import Affine, Offset
+from trueline_edge.calibration.task import Task
+from trueline_edge.stages.stage import Objection, usable
+from trueline_wire.errors import ConfigError
+from trueline_wire.readings import Flag, Readings, Reason, Schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["Calibrate"]
+
+
+class Calibrate(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="calibrate"
+):
+    """Channels without a file come out as they came in.
+
+    Attributes:
+        files: calibration files, one for each channel to correct (`trueline-edge calibrate` writes them).
+    """
+
+    kind: ClassVar[Literal["judge", "mender", "adder"]] = "mender"
+
+    files: tuple[Path, ...]
+
+    def objections(self, schema: Schema) -> Iterator[Objection]:
+        """What is wrong in the files, and what in them does not fit the channels."""
+        channels = {channel.name: channel for channel in schema.channels}
+        seen: set[str] = set()
+        for position, path in enumerate(self.files):
+            where = ("files", position)
+            try:
+                calibration = load_calibration(path)
+            except ConfigError as error:
+                yield Objection(where, str(error))
+                continue
+            for name in (calibration.channel, *calibration.inputs):
+                if name not in channels:
+                    hint = f"channels here: {', '.join(channels)}"
+                    yield Objection(where, f"{path}: stream {schema.stream!r} has no channel {name!r}", hint)
+            if calibration.channel in seen:
+                yield Objection(where, f"{path}: a second calibration of channel {calibration.channel!r}")
+            seen.add(calibration.channel)
+            channel = channels.get(calibration.channel)
+            if channel is None:
+                continue
+            if channel.calibration:
+                hint = "give the raw channel to it: a calibration never goes on top of another"
+                yield Objection(where, f"{path}: {channel.name!r} is calibrated by {channel.calibration!r}", hint)
+            if channel.unit != calibration.raw_unit:
+                message = (
+                    f"{path}: is for {channel.name!r} in {calibration.raw_unit!r}, and it comes in {channel.unit!r}"
+                )
+                yield Objection(where, message)
+            if calibration.sensor and channel.sensor and calibration.sensor != channel.sensor:
+                message = f"{path}: is of sensor {calibration.sensor!r}, and {channel.name!r} is {channel.sensor!r}"
+                yield Objection(where, message)
+
+    def stage(self, schema: Schema) -> CorrectReadings:
+        """The stage for readings of this schema.
+
+        Raises:
+            ConfigError: a file cannot be read, or does not fit the schema.
+        """
+        for objection in self.objections(schema):
+            raise ConfigError(f"{objection.message}{': ' if objection.hint else ''}{objection.hint}")
+        return CorrectReadings([load_calibration(path) for path in self.files], schema)
+
+
+class CorrectReadings:
+    """Corrects; remembers the last usable reading of channels with a lag."""
+
+    delay = 0
+
+    def __init__(self, calibrations: Sequence[Calibration], schema: Schema) -> None:
+        columns = {channel.name: position for position, channel in enumerate(schema.channels)}
+        self._tasks = [
+            Task(
+                c, columns[c.channel], {n: columns[n] for n in c.inputs}, schema.channels[columns[c.channel]].resolution
+            )
+            for c in calibrations
+        ]
+        self._corrector = Corrector(self._tasks)
+        self._lagging = [task for task in self._tasks if task.calibration.lag]
+        self._lags = [task.calibration.lag for task in self._tasks if task.calibration.lag]
+        self._past = tuple(LagState() for _ in self._lagging)
+        self._needs_usable = bool(self._lagging) or any(task.inputs for task in self._tasks)
+        self.schema = _corrected(schema, self._tasks)
+
+    def __call__(self, readings: Readings, /) -> Readings:
+        good = usable(readings) if self._needs_usable else _NONE
+        unlagged = self._unlag(readings, good) if self._lagging else None
+        corrected = self._corrector(readings.time_ns, readings.value, readings.u, good, unlagged)
+        out = Readings(self.schema, readings.time_ns, corrected.value, corrected.u, readings.flag, readings.reason)
+        if corrected.doubtful is None:
+            return out
+        return out.flagged(corrected.doubtful & np.isfinite(readings.value), Flag.SUSPECT, Reason.CALIBRATION)
+
+    def _unlag(self, readings: Readings, good: NDArray[np.bool_]) -> Unlagged:
+        value, u = readings.value.copy(), readings.u.copy()
+        u_lag = np.zeros(u.shape, np.float32)
+        past = []
+        for task, lag, state in zip(self._lagging, self._lags, self._past, strict=True):
+            k = task.column
+            with np.errstate(invalid="ignore", over="ignore"):
+                settled, after = undo_lag(state, readings.time_ns, value[:, k], good[:, k], lag.time_constant_s)
+                u[:, k] *= settled.gain
+                u_lag[:, k] = np.abs(settled.slope) * lag.u_s
+            value[:, k] = settled.value
+            past.append(after)
+        self._past = tuple(past)
+        return Unlagged(value, u, u_lag)
+
+    def flush(self) -> Readings:
+        """Nothing is held back."""
+        return Readings.empty(self.schema)
+
+    def state(self) -> bytes:
+        """The last usable reading of each channel with a lag."""
+        return msgspec.msgpack.encode(self._past) if self._lagging else b""
+
+    def restore(self, state: bytes) -> None:
+        """Go on with the readings of another life."""
+        past = msgspec.msgpack.decode(state, type=tuple[LagState, ...]) if state else ()
+        if len(past) != len(self._lagging):
+            raise ValueError(f"a state of {len(past)} lags, not {len(self._lagging)}")
+        self._past = past
+
+
+_NONE = np.empty((0, 0), np.bool_)
+
+
+def _corrected(schema: Schema, tasks: Sequence[Task]) -> Schema:
+    """The schema of what comes out."""
+    channels = list(schema.channels)
+    for task in tasks:
+        calibration, raw = task.calibration, channels[task.column]
+        gain = {Offset: 1.0, Affine: abs(getattr(calibration.model, "gain", 0.0))}.get(type(calibration.model), 0.0)
+        channels[task.column] = replace(
+            raw, unit=calibration.unit, resolution=raw.resolution * gain, calibration=calibration.id
+        )
+    return replace(schema, channels=tuple(channels))
