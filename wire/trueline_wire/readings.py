@@ -10,7 +10,7 @@ import hashlib
 import math
 from dataclasses import dataclass, replace
 from enum import IntEnum, IntFlag
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -30,6 +30,7 @@ CHANNELS_MAX: Final = 4096
 
 _TEXT_MAX: Final = 256
 _SCHEMA_SIZE_MAX: Final = 48 * 1024
+_SCHEMA_SIZE_USUAL: Final = 4 * 1024
 
 
 class Flag(IntEnum):
@@ -182,6 +183,15 @@ class Schema:
         """
         if len(encoded) > _SCHEMA_SIZE_MAX:
             raise NeverRetry(f"schema of {len(encoded)} bytes: at most {_SCHEMA_SIZE_MAX} are taken")
+        return cls._decode_again(encoded) if len(encoded) <= _SCHEMA_SIZE_USUAL else cls._decode(encoded)
+
+    @classmethod
+    @lru_cache(maxsize=64)  # a new schema is read by several, one soon after the other
+    def _decode_again(cls, encoded: bytes) -> Schema:
+        return cls._decode(encoded)
+
+    @classmethod
+    def _decode(cls, encoded: bytes) -> Schema:
         document = read_cbor(encoded)
         match document:
             case {0: str(device), 1: str(stream), 2: list(columns), 3: bool(rounded)}:
@@ -198,10 +208,16 @@ class Schema:
         return schema
 
 
+@lru_cache(maxsize=1024)
+def _channel(name: str, unit: str, resolution: float, sensor: str, calibration: str) -> Channel:
+    """A channel; the same one for the same words, because thousands of devices say the same."""
+    return Channel(name=name, unit=unit, resolution=resolution, sensor=sensor, calibration=calibration)
+
+
 def _read_channel(column: Any) -> Channel:
     match column:
         case [str(name), str(unit), float(resolution), str(sensor), str(calibration), *_]:
-            return Channel(name=name, unit=unit, resolution=resolution, sensor=sensor, calibration=calibration)
+            return _channel(name, unit, resolution, sensor, calibration)
         case _:
             raise NeverRetry("not a schema: a channel is [name, unit, resolution, sensor, calibration]")
 
