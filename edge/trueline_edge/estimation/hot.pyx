@@ -207,49 +207,67 @@ def kalman_trend(
                     var[i, k], slope[i, k], slope_var[i, k] = s[2] + s[4] * s[4] * s[3], s[1], s[3]
 
 
-cdef void transform(const double* f, double* p, double* work, Py_ssize_t s) noexcept nogil:
-    """P becomes F P F'."""
-    cdef Py_ssize_t a, b, c
+cdef void factors(const double* cov, double* u, double* d, Py_ssize_t s) noexcept nogil:
+    cdef Py_ssize_t i, j, k
+    cdef double left
+    memset(u, 0, s * s * sizeof(double))
+    for j in range(s - 1, -1, -1):
+        u[j * s + j] = 1.0
+        for i in range(j, -1, -1):
+            left = 0.0
+            for k in range(j + 1, s):
+                left += u[i * s + k] * d[k] * u[j * s + k]
+            left = cov[i * s + j] - left
+            if i == j:
+                d[j] = left if left > 0.0 else 0.0
+            else:
+                u[i * s + j] = left / d[j] if d[j] > 0.0 else 0.0
+
+
+cdef void predict_factors(double* u, double* d, const double* f, const double* noise_u, const double* noise_d,
+                          double* w, Py_ssize_t s) noexcept nogil:
+    """`w`: room for (s, 2 s) and, behind it, 2 s weights."""
+    cdef Py_ssize_t i, j, k
     cdef double total
-    for a in range(s):
-        for b in range(s):
+    cdef double* weight = w + 2 * s * s
+    for i in range(s):
+        weight[i], weight[s + i] = d[i], noise_d[i]
+        for j in range(s):
             total = 0.0
-            for c in range(s):
-                total += f[a * s + c] * p[c * s + b]
-            work[a * s + b] = total
-    for a in range(s):
-        for b in range(s):
-            total = 0.0
-            for c in range(s):
-                total += work[a * s + c] * f[b * s + c]
-            p[a * s + b] = total
-
-
-cdef void update(double* m, double* p, const double* h, double e, double softer, double* gain, double* left,
-                 double* work, Py_ssize_t s) noexcept nogil:
-    """Joseph's form; P is made symmetric again."""
-    cdef Py_ssize_t a, b
-    cdef double total, spread = 0.0
-    for a in range(s):
+            for k in range(j + 1):
+                total += f[i * s + k] * u[k * s + j]
+            w[i * 2 * s + j] = total
+            w[i * 2 * s + s + j] = noise_u[i * s + j]
+    for i in range(s - 1, -1, -1):
         total = 0.0
-        for b in range(s):
-            total += p[a * s + b] * h[b]
-        gain[a] = total
-        spread += h[a] * total
-    for a in range(s):
-        gain[a] /= spread + softer
-        m[a] += gain[a] * e
-    for a in range(s):
-        for b in range(s):
-            left[a * s + b] = (1.0 if a == b else 0.0) - gain[a] * h[b]
-    transform(left, p, work, s)
-    for a in range(s):
-        for b in range(s):
-            p[a * s + b] += softer * gain[a] * gain[b]
-    for a in range(s):
-        for b in range(a):
-            total = (p[a * s + b] + p[b * s + a]) / 2.0
-            p[a * s + b] = p[b * s + a] = total
+        for k in range(2 * s):
+            total += w[i * 2 * s + k] * w[i * 2 * s + k] * weight[k]
+        d[i] = total
+        for j in range(i):
+            total = 0.0
+            for k in range(2 * s):
+                total += w[i * 2 * s + k] * w[j * 2 * s + k] * weight[k]
+            u[j * s + i] = total / d[i] if d[i] > 0.0 else 0.0
+            for k in range(2 * s):
+                w[j * 2 * s + k] -= u[j * s + i] * w[i * 2 * s + k]
+
+
+cdef void update_factors(double* m, double* u, double* d, const double* a, double e, double r, double* b,
+                         Py_ssize_t s) noexcept nogil:
+    cdef Py_ssize_t i, j
+    cdef double alpha = r, before, old
+    for j in range(s):
+        b[j] = d[j] * a[j]
+    for j in range(s):
+        before = alpha
+        alpha += a[j] * b[j]
+        d[j] *= before / alpha
+        for i in range(j):
+            old = u[i * s + j]
+            u[i * s + j] -= b[i] * (a[j] / before)
+            b[i] += b[j] * old
+    for j in range(s):
+        m[j] += b[j] / alpha * e
 
 
 def kalman_linear(
@@ -258,34 +276,42 @@ def kalman_linear(
     double dof, double gate, int step_samples,
     double[:, ::1] mean, double[:, :, ::1] cov, double[:, ::1] innovation, double[:, ::1] nis,
 ):
-    cdef Py_ssize_t n = value.shape[0], sensors = value.shape[1], s = observation.shape[1], i, j, a, b
+    cdef Py_ssize_t n = value.shape[0], sensors = value.shape[1], s = observation.shape[1], i, j, k, l
     cdef double inverse_dof = 1.0 / dof, gate2 = gate * gate
     cdef double z, variance, e, x, spread, total
     cdef double* m = &state[0, 0]
-    cdef double* p = &state[1, 0]
+    cdef double* packed = &state[1, 0]
     cdef double* rows = &state[s + 1, 0]
     cdef const double* f
     cdef const double* h
     cdef int taken, gated
-    cdef double* work = <double*>malloc((2 * s * s + s) * sizeof(double))
-    if work == NULL:
+    cdef double* room = <double*>malloc((4 * s * s + 6 * s) * sizeof(double))
+    if room == NULL:
         raise MemoryError
-    cdef double* left = work + s * s
-    cdef double* gain = left + s * s
+    cdef double* u = room
+    cdef double* noise_u = u + s * s
+    cdef double* w = noise_u + s * s  # and 2 s weights behind it
+    cdef double* d = w + 2 * s * s + 2 * s
+    cdef double* noise_d = d + s
+    cdef double* a = noise_d + s
+    cdef double* b = a + s
     with nogil:
+        for j in range(s):
+            d[j] = packed[j * s + j]
+            for k in range(s):
+                u[j * s + k] = packed[j * s + k] if k > j else 1.0 if k == j else 0.0
         for i in range(n):
             f = &transition[i if transition.shape[0] > 1 else 0, 0, 0]
-            for a in range(s):
+            for j in range(s):
                 total = 0.0
-                for b in range(s):
-                    total += f[a * s + b] * m[b]
-                work[a] = total
-            for a in range(s):
-                m[a] = work[a]
-            transform(f, p, work, s)
-            h = &noise[i if noise.shape[0] > 1 else 0, 0, 0]
-            for a in range(s * s):
-                p[a] += h[a]
+                for k in range(s):
+                    total += f[j * s + k] * m[k]
+                b[j] = total
+            for j in range(s):
+                m[j] = b[j]
+            if i == 0 or noise.shape[0] > 1:
+                factors(&noise[i if noise.shape[0] > 1 else 0, 0, 0], noise_u, noise_d, s)
+            predict_factors(u, d, f, noise_u, noise_d, w, s)
             taken = gated = 0
             for j in range(sensors):
                 z, variance = value[i, j], r[i, j]
@@ -293,13 +319,15 @@ def kalman_linear(
                 if learn[i] == 0.0 or not measured(z, variance, 1.0):
                     continue
                 h = &observation[j, 0]
-                e, spread = z, 0.0
-                for a in range(s):
-                    e -= h[a] * m[a]
+                e = spread = 0.0
+                for k in range(s):
+                    e += h[k] * m[k]
                     total = 0.0
-                    for b in range(s):
-                        total += p[a * s + b] * h[b]
-                    spread += h[a] * total
+                    for l in range(k + 1):
+                        total += u[l * s + k] * h[l]
+                    a[k] = total
+                    spread += total * total * d[k]
+                e = z - e
                 x = e * e / (spread + variance)
                 innovation[i, j], nis[i, j] = e, x
                 if x > gate2:
@@ -307,17 +335,23 @@ def kalman_linear(
                         gated += 1
                         continue
                     total = (e * e - variance) / spread
-                    for a in range(s * s):
-                        p[a] *= total
+                    for k in range(s):
+                        d[k] *= total
                     x = 1.0
                 taken += 1
-                update(m, p, h, e, variance * softened(x, inverse_dof), gain, left, work, s)
+                update_factors(m, u, d, a, e, variance * softened(x, inverse_dof), b, s)
             rows[0] = 0.0 if taken else rows[0] + (1.0 if gated else 0.0)
-            for a in range(s):
-                mean[i, a] = m[a]
-                for b in range(s):
-                    cov[i, a, b] = p[a * s + b]
-    free(work)
+            for j in range(s):
+                mean[i, j] = m[j]
+                for k in range(j, s):
+                    total = 0.0
+                    for l in range(k, s):
+                        total += u[j * s + l] * d[l] * u[k * s + l]
+                    cov[i, j, k] = cov[i, k, j] = total
+        for j in range(s):
+            for k in range(s):
+                packed[j * s + k] = u[j * s + k] if k > j else d[j] if k == j else 0.0
+    free(room)
 
 
 cdef struct Heard:
@@ -738,3 +772,6 @@ def bank_level(
                         follow(head, models, dt, z, scale, floor[k])
                 mean[i, k], var[i, k], innovation[i, k], nis[i, k] = head.now, head.spread, e, x
                 r_learnt[i, k], q_learnt[i, k] = head.r0 * head.r, head.q0 * head.q
+
+
+include "walk.pxi"

@@ -32,6 +32,7 @@ from trueline_edge.estimation.outcomes import (
     TrendOut,
 )
 from trueline_edge.estimation.textbook.bank import FRESH, MODELS
+from trueline_edge.estimation.textbook.linear import factors
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -166,7 +167,8 @@ def kalman_trend(
 def linear_fresh(mean: ArrayLike, cov: ArrayLike) -> Array:
     """State of `kalman_linear` before the first value: mean (s,) and covariance (s, s)."""
     start = np.atleast_1d(np.asarray(mean, np.float64))
-    return np.vstack([start, np.asarray(cov, np.float64).reshape(len(start), -1), np.zeros((1, len(start)))])
+    u, d = factors(np.asarray(cov, np.float64).reshape(len(start), -1))
+    return np.vstack([start, np.triu(u, 1) + np.diag(d), np.zeros((1, len(start)))])
 
 
 def kalman_linear(
