@@ -44,8 +44,8 @@ class FuseOutput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     Attributes:
         name: of the channel that is added.
         inputs: channels that measure it, in order of preference.
-        r: variance of a reading's noise, one for all inputs or one for each; where left out, with noise = "given",
-            the square of its `u` without the systematic part.
+        r: variance of a reading's noise, one for all inputs or one for each; where left out, and needed, the square of
+            its `u` without the systematic part.
         q: variance the quantity's own walk gains per second.
         q_trend: white noise that moves its slope, unit^2/s^3.
         q_daily: variance the size of its daily cycle gains per second.
@@ -91,7 +91,8 @@ class Fuse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         outputs: the table `[[stream.stage.output]]`, in the place of `name` and `inputs`.
         model: how the quantity moves: "weighted_mean" and "vote" look at each row by itself; "level" is a walk,
             "trend" one with a slope that dies away, "daily" that with a daily cycle.
-        noise: "learn" from the stream; or "given" by `r` and `q`, or by a file.
+        noise: "learn" from the stream: all of it, or, where `r` or `systematic_u` tell the noise of a reading, how
+            the quantity moves; or "given" by `r` and `q`, or by a file.
         file: written by `trueline-edge tune`; with noise = "given".
         damping_s: time constant with which the slope dies away.
         timeout_s: without good input for longer, the output is MISSING; ten rows where left out.

@@ -11,7 +11,16 @@ from trueline_edge.estimation.structural import DailyNoise
 from trueline_edge.stages.fusion.groups import Group, GroupSettings
 from trueline_edge.stages.fusion.means import Vote, WeightedMean
 from trueline_edge.stages.fusion.noise import load_noise
-from trueline_edge.stages.fusion.process import Daily, GivenLevel, GivenTrend, LearntLevel, LearntShape, gate_of
+from trueline_edge.stages.fusion.process import (
+    Daily,
+    GivenLevel,
+    GivenTrend,
+    LearntDay,
+    LearntLevel,
+    LearntMove,
+    LearntTrend,
+    gate_of,
+)
 from trueline_edge.stages.fusion.singles import Singles
 from trueline_wire.errors import ConfigError
 
@@ -63,10 +72,18 @@ def make_combiners(config: Fuse, schema: Schema) -> list[Part]:
         vote = Vote(shape, common, config.gate_used, config.fail_after, config.recover_after)
         return [Part(every, vote)]
     noises = [_noise(config, output) for output in outputs]
-    alone = [o for o, output in enumerate(outputs) if len(output.inputs) == 1]
-    parts = [Part(np.array(alone), _singles(config, outputs, noises, alone, schema))] if alone else []
-    groups = [o for o in range(len(outputs)) if o not in alone]
+    parts = []
+    for known in (True, False):
+        alone = [o for o, each in enumerate(outputs) if len(each.inputs) == 1 and _known(config, each) == known]
+        if alone:
+            parts.append(Part(np.array(alone), _singles(config, outputs, noises, alone, schema)))
+    groups = [o for o, output in enumerate(outputs) if len(output.inputs) > 1]
     return parts + [Part(np.array([o]), _group(config, outputs[o], noises[o], schema)) for o in groups]
+
+
+def _known(config: Fuse, output: FuseOutput) -> bool:
+    """Is the noise of the inputs known, be it as what the systematic part leaves of their `u`?"""
+    return config.noise == "given" or output.r is not None or output.systematic_u is not None
 
 
 def _noise(config: Fuse, output: FuseOutput) -> _Noise:
@@ -94,13 +111,21 @@ def _wanted(config: Fuse, key: str) -> bool:
     return key == "q" or (key == "q_trend" and config.model != "level") or config.model == "daily"
 
 
-def make_filter(config: Fuse, noises: Sequence[_Noise], floor: Array) -> Filter:
-    """The filter of as many quantities as there are noises."""
+def make_filter(config: Fuse, noises: Sequence[_Noise], floor: Array, *, known: bool) -> Filter:
+    """The filter of as many quantities as there are noises; `known`: those of the values are."""
     robust = Robust(gate=config.gate_used, step_samples=config.step_samples)
-    if config.noise == "learn":
-        if config.model == "level":
-            return LearntLevel(floor, gate_of(robust))
-        return LearntShape(floor, daily=config.model == "daily", damping_s=config.damping_s, robust=robust)
+    if config.noise == "given":
+        return _given(config, noises, robust)
+    if config.model == "daily":
+        return LearntDay(floor, config.damping_s, robust)
+    if known:
+        return LearntMove(len(noises), config.damping_s, robust)
+    if config.model == "trend":
+        return LearntTrend(floor, config.damping_s, robust)
+    return LearntLevel(floor, gate_of(robust))
+
+
+def _given(config: Fuse, noises: Sequence[_Noise], robust: Robust) -> Filter:
     q = np.array([noise.q for noise in noises])
     if config.model == "level":
         return GivenLevel(q, robust)
@@ -117,23 +142,28 @@ def _singles(
     floor = np.array([_floors(schema, outputs[o])[0] for o in alone])
     systematic = np.array([_systematic(outputs[o])[0] for o in alone])
     common = np.array([outputs[o].common_u for o in alone])
-    r = None if config.noise == "learn" else np.array([noises[o].r[0] for o in alone])
-    return Singles(make_filter(config, [noises[o] for o in alone], floor), systematic, common, r)
+    known = _known(config, outputs[alone[0]])
+    r = np.array([noises[o].r[0] for o in alone]) if known else None
+    return Singles(make_filter(config, [noises[o] for o in alone], floor, known=known), systematic, common, r)
 
 
 def _group(config: Fuse, output: FuseOutput, noise: _Noise, schema: Schema) -> Group:
-    learn = config.noise == "learn"
+    known = _known(config, output)
     robust = Robust(gate=config.gate_used, step_samples=config.step_samples)
     floors = _floors(schema, output)
     settings = GroupSettings(
         systematic_u=_systematic(output),
         common_u=output.common_u,
         independent=output.independent,
-        r=None if learn else noise.r,
+        r=noise.r if known else None,
         gate=config.gate_used,
     )
-    watch = LearntLevel(floors, gate_of(robust)) if learn else GivenLevel(np.full(len(floors), noise.q), robust)
-    return Group(settings, watch, make_filter(config, [noise], np.zeros(1)))
+    watch: Filter = LearntLevel(floors, gate_of(robust))
+    if known:
+        given = GivenLevel(np.full(len(floors), noise.q), robust)
+        watch = given if config.noise == "given" else LearntMove(len(floors), config.damping_s, robust)
+    # What the sensors' noises make of their mean is known also where they were learnt.
+    return Group(settings, watch, make_filter(config, [noise], np.zeros(1), known=known or config.model == "trend"))
 
 
 def _floors(schema: Schema, output: FuseOutput) -> Array:

@@ -32,6 +32,7 @@ from trueline_edge.estimation.structural import (
     daily_observation,
     daily_prior,
 )
+from trueline_edge.estimation.walks import bank_walk, walk_fresh
 from trueline_edge.stages.stage import pack_arrays, unpack_arrays
 
 if TYPE_CHECKING:
@@ -39,7 +40,18 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["Daily", "Filter", "Filtered", "GivenLevel", "GivenTrend", "LearntLevel", "LearntShape", "gate_of"]
+__all__ = [
+    "Daily",
+    "Filter",
+    "Filtered",
+    "GivenLevel",
+    "GivenTrend",
+    "LearntDay",
+    "LearntLevel",
+    "LearntMove",
+    "LearntTrend",
+    "gate_of",
+]
 
 
 class Filtered(NamedTuple):
@@ -132,6 +144,47 @@ class LearntLevel(_Remembering):
         return Filtered(out.mean, out.var, out.innovation, out.nis, out.r, out.q)
 
 
+class LearntMove(_Remembering):
+    """A level with or without a slope: how it moves is learnt, the noise of its values is known."""
+
+    def __init__(self, count: int, damping_s: float, robust: Robust) -> None:
+        self._damping_s, self._robust, self.gate = damping_s, robust, robust.gate
+        self._state = walk_fresh(count)
+
+    def __call__(self, dt_s: Array, value: Array, r: Array) -> Filtered:
+        """Filter rows."""
+        robust = self._robust
+        out, q = bank_walk(self._state, dt_s, value, r, self._damping_s, robust.gate, robust.step_samples)
+        self._state = out.state
+        return Filtered(out.mean, out.var, out.innovation, out.nis, r, q)
+
+
+class LearntTrend:
+    """A level with a slope, of which nothing is known: the level's bank learns the noise, `LearntMove` the rest."""
+
+    def __init__(self, floor: Array, damping_s: float, robust: Robust) -> None:
+        self._bank, self._move = LearntLevel(floor, gate_of(robust)), LearntMove(len(floor), damping_s, robust)
+        self.gate = robust.gate
+
+    def __call__(self, dt_s: Array, value: Array, r: Array) -> Filtered:
+        """Filter rows."""
+        bank = self._bank(dt_s, value, r)
+        out = self._move(dt_s, value, bank.r * r)
+        begun = np.isfinite(out.mean)
+        mean, var = np.where(begun, out.mean, bank.mean), np.where(begun, out.var, bank.var)
+        return Filtered(mean, var, out.innovation, out.nis, bank.r, out.q)
+
+    def state(self) -> bytes:
+        """Of both."""
+        return msgspec.msgpack.encode([self._bank.state(), self._move.state()])
+
+    def restore(self, state: bytes) -> None:
+        """Remember it."""
+        bank, move = msgspec.msgpack.decode(state, type=tuple[bytes, bytes])
+        self._bank.restore(bank)
+        self._move.restore(move)
+
+
 class GivenTrend(_Remembering):
     """Level with a slope that may die away; all noises given, (k,) each, or one for all.
 
@@ -200,8 +253,8 @@ class Daily(_Remembering):
         out.innovation[rows], out.nis[rows] = seen.innovation, seen.nis
 
 
-class LearntShape:
-    """A trend or a daily cycle whose noises are learnt: filters over a grid of process noise, and the level's bank.
+class LearntDay:
+    """A daily cycle whose noises are learnt: filters over a grid of process noise, and the level's bank.
 
     The bank learns the noise of a value, and runs alone for the first rows. From its scale and the interval between
     rows then comes the grid of filters; all are weighed by what they foretell, the bank as one of them. So a model of
@@ -209,14 +262,13 @@ class LearntShape:
 
     Args:
         floor: (k,) variance below which no noise is believed.
-        daily: with a daily cycle.
         damping_s: time constant of the slope.
         robust: how the filters meet surprise.
     """
 
-    def __init__(self, floor: Array, *, daily: bool, damping_s: float, robust: Robust) -> None:
+    def __init__(self, floor: Array, damping_s: float, robust: Robust) -> None:
         self._bank = LearntLevel(floor, gate_of(robust))
-        self._daily, self._damping_s, self._robust, self.gate = daily, damping_s, robust, robust.gate
+        self._damping_s, self._robust, self.gate = damping_s, robust, robust.gate
         k = len(floor)
         self._scale = np.zeros((k, 4))  # learnt rows so far, seconds they took, scale of r and of dt once set
         self._weights = np.zeros((k, _GRID + 1))
@@ -252,15 +304,8 @@ class LearntShape:
 
     def _grid(self, r: float, dt: float) -> Filter:
         """As many quantities as the grid has models: the same value, other process noise."""
-        steps = 10.0 ** np.linspace(-8.0, 0.0, _GRID)
-        if self._daily:
-            slow = r / dt * steps
-            hour = 3600.0
-            return Daily(
-                [DailyNoise(q, q / hour**2, min(self._damping_s, 6.0 * hour), q * 1e-2) for q in slow.tolist()],
-                self._robust,
-            )
-        return GivenTrend(r / dt * steps * 1e-2, r / dt**3 * steps, self._damping_s, np.full(_GRID, r), self._robust)
+        walks = (r / dt * 10.0 ** np.linspace(-8.0, 0.0, _GRID)).tolist()
+        return Daily([DailyNoise(q, q / _HOUR_S**2, self._damping_s, q * 1e-2) for q in walks], self._robust)
 
     def _shape(
         self, k: int, grid: Filter, start: int, dt_s: Array, value: Array, r: Array, base: Filtered, out: Filtered
@@ -307,4 +352,5 @@ class LearntShape:
 
 _GRID = 8
 _WARM_UP = 32
+_HOUR_S = 3600.0
 _COMPARED = ("innovation", "nis", "mean", "var")
