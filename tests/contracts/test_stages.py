@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from trueline_edge.pipeline import Pipeline
 from trueline_edge.stages import (
     Attenuated,
-    Calibrate,
     Band,
+    Calibrate,
     Climatology,
     Convert,
     Estimate,

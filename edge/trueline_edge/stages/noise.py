@@ -101,13 +101,15 @@ class FlagNoise:
         second += values[:-2]
         squares = np.concatenate([self._past.squares, second * second])
         variance = self._variance(squares)
-        suspect, fail = np.full_like(variance, config.suspect**2), np.full_like(variance, config.fail**2)
+        suspect: NDArray[np.float64] | float = config.suspect**2
+        fail: NDArray[np.float64] | float = config.fail**2
         learnt = self._past.learnt
         if self._learns:
             first, learnt = self._learn(squares[config.window - 1 :])
-            suspect = np.fmin(suspect, first * config.suspect_times**2)
-            fail = np.fmin(fail, first * config.fail_times**2)
-            variance[np.isnan(first) & (min(config.suspect, config.fail) == inf)] = np.nan
+            suspect = np.fmin(suspect, first * config.suspect_times**2) if config.suspect_times < inf else suspect
+            fail = np.fmin(fail, first * config.fail_times**2) if config.fail_times < inf else fail
+            if min(config.suspect, config.fail) == inf:
+                variance[np.isnan(first)] = np.nan
         self._past = _Past(values[n:], squares[n:], learnt)
         return (
             readings.passed(trusted & ~np.isnan(variance))

@@ -22,6 +22,7 @@ from trueline_edge.stages.stage import (
     unpack_readings,
     usable,
 )
+from trueline_edge.stages.windows import sliding_extreme, sliding_sum
 from trueline_wire.readings import Flag, Readings, Reason
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Spike"]
 
+_JUDGES = 7  # a window of fewer values (or of fewer than `width`, if that is less) knows its spread too badly
 _MAD_TO_SIGMA = 1.4826  # of a normal distribution
 _WIDTH_MIN, _WIDTH_MAX = 4, 99  # the kernel judges by no fewer than three values
 _STEP_MIN, _STEP_MAX = 2, 100
@@ -45,6 +47,7 @@ class Spike(StageSettings, frozen=True, kw_only=True, tag="spike"):
         width: values in the window (centred: without the one judged, which makes an odd width one less).
         suspect_deviations: further from the median a value is SUSPECT, and is left out of the windows that follow.
         fail_deviations: further it FAILs.
+            Of white noise, 8 deviations of 11 values flag one value in a thousand, of 7 values nine.
         floor: in the channel's unit: no value is a spike that is as near as that to the median. Where left out, twice
             the channel's resolution. A quiet signal on a coarse grid has a MAD of 0.
         step_samples: causal: after so many spikes in a row the window is made of them: a genuine step is flagged for
@@ -53,7 +56,7 @@ class Spike(StageSettings, frozen=True, kw_only=True, tag="spike"):
     """
 
     mode: Literal["causal", "centred"] = "causal"
-    width: int = 7
+    width: int = 11
     suspect_deviations: float = 8.0
     fail_deviations: float = 16.0
     floor: float | None = None
@@ -84,7 +87,7 @@ class _Past(NamedTuple):
 
 
 class FlagSpike:
-    """Judges each value by the median of its window. Fewer than three values in it judge nobody."""
+    """Judges each value by the median of its window. Fewer than seven values in it (or `width`) judge nobody."""
 
     def __init__(self, config: Spike, schema: Schema) -> None:
         self._config = config
@@ -93,7 +96,7 @@ class FlagSpike:
         self.delay = config.width // 2 if self._centred else 0
         self._judged = channel_mask(schema, config.channels)
         resolution = np.array([channel.resolution for channel in schema.channels])
-        self._floor = 2.0 * resolution if config.floor is None else np.full(len(resolution), config.floor)
+        self._floor = resolution * (2.0 + 1e-9) if config.floor is None else np.full(len(resolution), config.floor)
         windows = hampel_fresh(len(resolution), config.width, config.step_samples, centred=self._centred)
         self._past = _Past(windows, Readings.empty(schema))
 
@@ -140,13 +143,17 @@ class FlagSpike:
             config.step_samples,
             centred=self._centred,
         )
+        before = self._past.windows
+        short = self._short_centred(before, value) if self._centred else self._short_causal(before, value, out.rejected)
         judged, later = rows[: len(value) - phantoms], rows[len(value) - phantoms :]
         self._past = _Past(out.state, later)
         median, mad, spike = out.median[phantoms:], out.mad[phantoms:], out.rejected[phantoms:]
-        evaluated = ~np.isnan(median)
-        if not self._judged.all():
-            evaluated &= self._judged
-        judged = judged.passed(evaluated & usable(judged))
+        evaluated = usable(judged)
+        evaluated &= self._judged
+        if (short := short[phantoms:]).any():
+            evaluated &= ~short
+            spike = spike & ~short
+        judged = judged.passed(evaluated)
         if not spike.any():
             return judged
         row, channel = np.nonzero(spike)
@@ -155,3 +162,35 @@ class FlagSpike:
         failed = np.zeros_like(spike)
         failed[row, channel] = far > limit
         return judged.flagged(spike, Flag.SUSPECT, Reason.SPIKE).flagged(failed, Flag.FAIL, Reason.SPIKE)
+
+    def _short_causal(
+        self, windows: NDArray[np.float64], value: NDArray[np.float64], rejected: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """(n, k) was the window too short to judge by? It is at the start, and behind a step."""
+        config = self._config
+        judges = min(config.width, _JUDGES)
+        short = np.zeros(value.shape, np.bool_)
+        again = np.cumsum(rejected, axis=0)[-1] + windows[:, 1] >= config.step_samples
+        for k in np.flatnonzero(self._judged & (again | (windows[:, 0] < judges))):
+            rows = np.flatnonzero(np.isfinite(value[:, k]))
+            held, waits = int(windows[k, 0]), int(windows[k, 1])
+            out = np.concatenate([np.ones(waits, np.int8), rejected[rows, k]])
+            runs = np.flatnonzero(sliding_extreme(out, config.step_samples, np.minimum)) if len(out) else out
+            if held >= judges and not len(runs):
+                continue
+            for row in rows.tolist():
+                short[row, k] = held < judges
+                waits = waits + 1 if rejected[row, k] else 0
+                held = min(held + 1, config.width) if not waits else held
+                if waits >= config.step_samples:
+                    held, waits = min(waits, config.width), 0
+        return short
+
+    def _short_centred(self, windows: NDArray[np.float64], value: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """(n, k) have too few of the rows before and after a usable value?"""
+        known = np.isfinite(np.concatenate([windows.T, value]))
+        if known.all():
+            return np.zeros(value.shape, np.bool_)
+        others = sliding_sum(known.astype(np.float64), 2 * self.delay + 1) - known[self.delay : len(known) - self.delay]
+        few: NDArray[np.bool_] = others < min(2 * self.delay, _JUDGES)
+        return few
