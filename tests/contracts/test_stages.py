@@ -38,6 +38,7 @@ from trueline_edge.stages import (
     Timing,
 )
 from trueline_edge.stages.estimate import Output
+from trueline_edge.stages.fuse import Fuse, FuseOutput
 from trueline_edge.stages.significance import Event
 from trueline_wire.readings import Channel, Flag, Readings, Reason, Schema
 
@@ -125,6 +126,28 @@ CALIBRATIONS = Path(__file__).parent / "calibrations"
 STAGES |= {
     "calibrate, three inputs and a lag": Calibrate(files=(CALIBRATIONS / "a.toml", CALIBRATIONS / "b.toml")),
     "calibrate, a lag": Calibrate(files=(CALIBRATIONS / "b.toml",)),
+}
+FUSE = Fuse(name="f", inputs=("a", "b", "c"), independent=True)
+STAGES |= {
+    "fuse, learning": FUSE,
+    "fuse, with known noises": msgspec.structs.replace(FUSE, r=0.2, step_samples=2),
+    "fuse, each with known noise": Fuse(inputs=("a", "c"), each=True, systematic_u=0.05),
+    "fuse, each by itself": Fuse(inputs=("b", "a"), each=True, details=False),
+    "fuse, each with given noise": Fuse(inputs=("a", "c"), each=True, noise="given", q=0.1, timeout_s=30.0),
+    "fuse, given noise": msgspec.structs.replace(FUSE, noise="given", q=0.1, r=0.2, systematic_u=0.1),
+    "fuse, groups and single": Fuse(
+        outputs=(FuseOutput(name="f", inputs=("c", "a")), FuseOutput(name="g", inputs=("b",), common_u=0.1))
+    ),
+    "fuse, weighted mean": msgspec.structs.replace(FUSE, model="weighted_mean", confidence=0.95),
+    "fuse, vote": msgspec.structs.replace(FUSE, model="vote", fail_after=2, recover_after=3),
+    "fuse, learning a trend": msgspec.structs.replace(FUSE, model="trend"),
+    "fuse, given trend": msgspec.structs.replace(FUSE, model="trend", noise="given", r=0.2, q=0.1, q_trend=0.01),
+    "fuse, given day": Fuse(
+        name="f", inputs=("a",), model="daily", noise="given", r=0.2, q=0.1, q_trend=0.01, q_daily=1e-4
+    ),
+    "fuse, learning a day": Fuse(name="f", inputs=("c",), model="daily"),
+    "fuse, smoothed": msgspec.structs.replace(FUSE, lag_rows=4, noise="given", q=0.1, r=0.2),
+    "fuse, smoothed and learning": Fuse(inputs=("a", "b"), each=True, lag_rows=7),
 }
 MAKERS: dict[str, Callable[[], Any]] = {name: lambda c=config: c.stage(SCHEMA) for name, config in STAGES.items()}  # type: ignore[misc]
 KINDS: dict[str, str] = {name: config.kind for name, config in STAGES.items()}

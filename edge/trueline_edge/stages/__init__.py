@@ -9,6 +9,7 @@ from trueline_edge.stages.climatology import Band, Climatology
 from trueline_edge.stages.convert import Convert
 from trueline_edge.stages.estimate import Estimate
 from trueline_edge.stages.flat_line import FlatLine
+from trueline_edge.stages.fuse import Fuse
 from trueline_edge.stages.gross_range import GrossRange
 from trueline_edge.stages.missing import Missing
 from trueline_edge.stages.moving import Moving
@@ -29,6 +30,7 @@ __all__ = [
     "Convert",
     "Estimate",
     "FlatLine",
+    "Fuse",
     "GrossRange",
     "Missing",
     "Moving",
@@ -63,4 +65,5 @@ StageChoice = (
     | Spike
     | Timing
     | Calibrate
+    | Fuse
 )
