@@ -112,7 +112,13 @@ def _parser() -> argparse.ArgumentParser:
 
     replay = command("replay", "run the stages of a configuration over a recorded file", _REPLAY)
     replay.add_argument("config", type=Path, metavar="CONFIG.toml", help=config_help)
-    replay.add_argument("input", type=Path, metavar="INPUT.csv", help="the recorded file")
+    replay.add_argument(
+        "input",
+        type=Path,
+        nargs="?",
+        metavar="INPUT.csv",
+        help="the recorded file; where left out, what the stream's own source reads",
+    )
     replay.add_argument("--out", type=Path, required=True, metavar="OUT", help="OUT.parquet or OUT.csv")
     replay.add_argument("--stream", metavar="NAME", help="whose channels and stages, where there are several streams")
     replay.add_argument("--json", action="store_true", help="print the summary as one object")
@@ -221,6 +227,8 @@ def _replay(options: argparse.Namespace) -> int:
             because = ", ".join(f"{reason} {count:,}" for reason, count in summary.reasons[channel].items())
             counts = ", ".join(f"{flag.replace('_', ' ')} {count:,}" for flag, count in flags.items())
             print(f"  {channel}: {counts}" + (f"  ({because})" if because else ""))
+        if summary.insignificant:
+            print(f"  rows left out as insignificant: {summary.insignificant:,}")
         for reason, count in summary.lost.items():
             print(f"  rows lost: {reason} {count:,}")
     return FOUND if summary.lost else OK

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import msgspec
 
 from trueline_edge.publish.config import LinkConfig
-from trueline_edge.sources import ChannelConfig, SourceConfig
+from trueline_edge.sources import ChannelConfig, JoinConfig, SourceConfig
 from trueline_edge.spool.config import SpoolConfig
 from trueline_edge.stages import StageChoice
 from trueline_wire.columns import VALUES_MAX
@@ -122,6 +122,9 @@ class StreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                     yield Objection(
                         ("channel", position, key), "the source of this stream does not use it", "leave it out"
                     )
+        if isinstance(self.source, JoinConfig):
+            for misfit in self.source.misfits(names):
+                yield misfit._replace(path=("source", *misfit.path))
         yield from self._misfits()[0]
 
     def channels_out(self) -> int:

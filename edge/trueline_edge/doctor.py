@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from trueline_edge.estimation.kernels import IMPLEMENTATION
-from trueline_edge.sources import MqttSourceConfig, ReplayConfig
+from trueline_edge.sources import JoinConfig, MqttSourceConfig, ReplayConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from trueline_edge.config import AgentConfig
+    from trueline_edge.config import AgentConfig, StreamConfig
+    from trueline_edge.sources import SourceConfig
 
 __all__ = ["Finding", "examine"]
 
@@ -177,14 +178,22 @@ def _files(config: AgentConfig) -> Iterator[Finding]:
         tls = getattr(link, "tls", None)
         named.extend((f"link[{position}].tls.{key}", getattr(tls, key, None)) for key in ("ca", "certificate", "key"))
     for position, stream in enumerate(config.streams):
-        source = stream.source
-        if isinstance(source, ReplayConfig):
-            named.extend((f"stream[{position}].source.path", path) for path in source.files)
-        if isinstance(source, MqttSourceConfig):
-            named.extend((f"stream[{position}].source.{key}", getattr(source, key)) for key in ("password_file", "ca"))
+        for place, source in _sources(stream, f"stream[{position}].source"):
+            if isinstance(source, ReplayConfig):
+                named.extend((f"{place}.path", path) for path in source.files)
+            if isinstance(source, MqttSourceConfig):
+                named.extend((f"{place}.{key}", getattr(source, key)) for key in ("password_file", "ca"))
     for key, path in named:
         if path is not None and not (path.is_file() and os.access(path, os.R_OK)):
             yield Finding(name=key, state="missing", message=f"{path} cannot be read", mend="put it there")
+
+
+def _sources(stream: StreamConfig, place: str) -> Iterator[tuple[str, SourceConfig]]:
+    """The source of a stream, and those it joins, each with its key."""
+    yield place, stream.source
+    if isinstance(stream.source, JoinConfig):
+        for position, each in enumerate(stream.source.inputs):
+            yield f"{place}.input[{position}].source", each.source
 
 
 def _kernels() -> Finding:

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from trueline_edge.pipeline import Pipeline
-from trueline_edge.sources import ReplayConfig
+from trueline_edge.sources import JoinConfig, ReplayConfig, SimulatedConfig
 from trueline_wire.errors import ConfigError
 from trueline_wire.readings import Flag, Readings, Reason
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trueline_edge.config import AgentConfig, StreamConfig
+    from trueline_edge.sources import SourceConfig
 
 __all__ = ["COLUMNS", "Summary", "choose_stream", "replay_file"]
 
@@ -43,7 +44,8 @@ class Summary(msgspec.Struct, kw_only=True):
     Attributes:
         stream: whose stages ran.
         out: the file written.
-        rows: rows read.
+        rows: rows that came out of the stages.
+        insignificant: rows that a stage left out.
         values: values written.
         lost: rows that could not be read, by reason.
         flags: values by channel and flag ("pass", "suspect", ...).
@@ -53,6 +55,7 @@ class Summary(msgspec.Struct, kw_only=True):
     stream: str
     out: str
     rows: int = 0
+    insignificant: int = 0
     values: int = 0
     lost: dict[str, int] = msgspec.field(default_factory=dict)
     flags: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
@@ -90,28 +93,48 @@ def choose_stream(config: AgentConfig, name: str | None) -> StreamConfig:
     raise ConfigError(f"{wanted}; streams here: {names}")
 
 
-def replay_file(config: AgentConfig, stream: StreamConfig, path: Path, out: Path) -> Summary:
-    """Run the stages of a stream over a CSV file.
+def _at_desk(stream: StreamConfig, path: Path | None) -> SourceConfig:
+    """The source of a stream, as fast as it can be read; or a file in its place."""
+    source = stream.source
+    match source:
+        case JoinConfig() if path is not None:
+            raise ConfigError(f"stream {stream.name!r} joins {len(source.inputs)} inputs: leave the file out")
+        case _ if path is not None:
+            replay = source if isinstance(source, ReplayConfig) else ReplayConfig(path=path)
+            return msgspec.structs.replace(replay, path=path, paths=(), speed="flat_out")
+        case ReplayConfig():
+            return msgspec.structs.replace(source, speed="flat_out")
+        case JoinConfig() if all(_ends(each.source) for each in source.inputs):
+            return source.flat_out()
+        case SimulatedConfig() if _ends(source):
+            return msgspec.structs.replace(source, flat_out=True)
+    raise ConfigError(f"stream {stream.name!r} has a source that does not end: name a recorded file")
+
+
+def _ends(source: SourceConfig) -> bool:
+    return isinstance(source, ReplayConfig) or (isinstance(source, SimulatedConfig) and source.rows is not None)
+
+
+def replay_file(config: AgentConfig, stream: StreamConfig, path: Path | None, out: Path) -> Summary:
+    """Run the stages of a stream over a CSV file, or over what its source gives.
 
     Args:
         config: for the device's name.
         stream: whose channels and stages; where its source is a replay, whose columns and time format too.
-        path: the CSV file.
+        path: the CSV file; None for the stream's own source, which has to end.
         out: Parquet where the name ends so, CSV otherwise.
 
     Raises:
         ConfigError: a file cannot be read or written, or has other columns than the configuration says.
     """
-    source = stream.source if isinstance(stream.source, ReplayConfig) else ReplayConfig(path=path)
-    source = msgspec.structs.replace(source, path=path, paths=(), speed="flat_out")
     schema = stream.schema(config.device)
-    opened = source.open(schema, stream.channels, rows_max=_ROWS_MAX)
+    opened = _at_desk(stream, path).open(schema, stream.channels, rows_max=_ROWS_MAX)
     pipeline = Pipeline(stream.stages, schema)
     summary = Summary(stream=stream.name, out=str(out))
 
     async def run(writer: _Writer) -> None:
         lost: Counter[str] = Counter()
-        progress = _Progress(path)
+        progress = _Progress(path or out)
         async for batch in opened.batches():
             lost.update(batch.lost)
             judged = pipeline(batch.readings)
@@ -121,7 +144,7 @@ def replay_file(config: AgentConfig, stream: StreamConfig, path: Path, out: Path
         for rest in pipeline.flush():
             summary.add(rest)
             writer.write(rest)
-        summary.lost = dict(lost)
+        summary.lost, summary.insignificant = dict(lost), pipeline.insignificant
 
     with _complete_or_absent(out) as part, _writer(part, parquet=out.suffix == ".parquet") as writer:
         asyncio.run(run(writer))

@@ -13,6 +13,8 @@ from edge_sources import VirtualTime, drain, joined, lost, schema_of
 from trueline_edge.sources import (
     Batch,
     ChannelConfig,
+    JoinConfig,
+    JoinInput,
     MqttSourceConfig,
     ReplayConfig,
     SimulatedConfig,
@@ -60,10 +62,26 @@ def paced_csv(folder: Path) -> Case:
     return Case(ReplayConfig(paths=config.paths, zone="Europe/Rome", speed=5.0), rows, malformed)  # type: ignore[union-attr]
 
 
+def join_of_three(_: Path) -> Case:
+    """A channel at two a second, and two that hold their values for as long as they come."""
+    start_ns = 10**18
+
+    def each(name: str, rate_hz: float, rows: int) -> JoinInput:
+        source = SimulatedConfig(rows=rows, rate_hz=rate_hz, start_ns=start_ns, flat_out=True, seed=ord(name))
+        if name == "a":
+            return JoinInput(channels=("a",), source=source, interpolation="none")
+        wander = {name: 0.0}
+        return JoinInput(channels=(name,), source=source, interpolation="previous", age_max_s=10, wander=wander)
+
+    inputs = (each("b", 1.0, 100), each("a", 2.0, 200), each("c", 0.3, 30))
+    return Case(JoinConfig(period_s=0.5, inputs=inputs), 200, {})
+
+
 CASES: dict[str, Callable[[Path], Case]] = {
     "replay": replay_csv,
     "replay, paced": paced_csv,
     "simulated": lambda _: Case(SimulatedConfig(rows=100, rate_hz=3.0, start_ns=10**18), 100, {}),
+    "join": join_of_three,
     "simulated, flat out": lambda _: Case(SimulatedConfig(rows=4300, flat_out=True, start_ns=0), 4300, {}),
 }
 

@@ -88,6 +88,7 @@ def test_replay_writes_and_sums_up(good: Path, capsys: pytest.CaptureFixture[str
         "stream": "toy",
         "out": str(out),
         "rows": 1,
+        "insignificant": 0,
         "values": 1,
         "lost": {"malformed_row": 1},
         "flags": {"a": {"pass": 1}},

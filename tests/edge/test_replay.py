@@ -220,3 +220,53 @@ def test_a_dirty_greenhouse_through_the_stages(data_folder: Path, tmp_path: Path
         assert absurd > 100
         assert summary.flags[name].get("fail", 0) == absurd
         assert summary.reasons[name].get("gross_range", 0) == absurd
+
+
+JOINED = """
+[[stream]]
+name = "hall"
+[stream.source]
+type = "join"
+period_s = 2
+[[stream.source.input]]
+channels = ["a"]
+interpolation = "linear"
+age_max_s = 10
+wander = { a = 0 }
+source = { type = "replay", path = "a.csv", time_format = "s", speed = "realtime" }
+[[stream.source.input]]
+channels = ["wave"]
+interpolation = "none"
+source = { type = "simulated", rows = 11, start_ns = 0 }
+[[stream.channel]]
+name = "a"
+[[stream.channel]]
+name = "wave"
+[[stream.stage]]
+type = "significance"
+method = "send_on_delta"
+bounds = { a = 100 }
+along = ["wave"]
+"""
+
+
+def test_a_join_is_replayed_from_its_own_inputs(tmp_path: Path) -> None:
+    """Without a file a stream's own source is read, as fast as it can be; rows left out are counted."""
+    (tmp_path / "a.csv").write_text("t,a\n0,1.0\n4,5.0\n8,9.0\n")
+    config = configured(tmp_path, JOINED)
+    summary = replay_file(config, config.streams[0], None, tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="") as file:
+        values = {row[0]: row[3] for row in csv.reader(file) if row[2] == "a"}
+    assert values == {"0": "1.0", "10000000000": ""}
+    assert (summary.rows, summary.insignificant) == (2, 4)
+    with pytest.raises(ConfigError, match="joins 2 inputs"):
+        replay_file(config, config.streams[0], tmp_path / "a.csv", tmp_path / "out.csv")
+
+
+def test_a_source_that_does_not_end_wants_a_file(tmp_path: Path) -> None:
+    """Only what ends can be replayed from itself."""
+    stream = '[[stream]]\nname = "bench"\nsource = {{ type = "simulated"{} }}\n[[stream.channel]]\nname = "x"\n'
+    endless, ending = (configured(tmp_path, stream.format(rows)) for rows in ("", ", rows = 5"))
+    with pytest.raises(ConfigError, match="does not end"):
+        replay_file(endless, endless.streams[0], None, tmp_path / "o.csv")
+    assert replay_file(ending, ending.streams[0], None, tmp_path / "o.csv").rows == 5

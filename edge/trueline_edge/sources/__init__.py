@@ -3,6 +3,7 @@
 The sources a configuration may name stand in `SourceConfig`; a new one is one file and one name in this list.
 """
 
+from trueline_edge.sources.join import JoinConfig, JoinInput
 from trueline_edge.sources.mqtt import MqttSourceConfig
 from trueline_edge.sources.replay import ReplayConfig
 from trueline_edge.sources.simulated import SimulatedConfig
@@ -13,6 +14,8 @@ __all__ = [
     "Batch",
     "ChannelConfig",
     "Clock",
+    "JoinConfig",
+    "JoinInput",
     "MqttSourceConfig",
     "ReplayConfig",
     "SimulatedConfig",
@@ -20,5 +23,5 @@ __all__ = [
     "SourceConfig",
 ]
 
-SourceConfig = ReplayConfig | SimulatedConfig | MqttSourceConfig
+SourceConfig = ReplayConfig | SimulatedConfig | MqttSourceConfig | JoinConfig
 """Each has `open(schema, channels, *, rows_max, clock=SYSTEM_CLOCK) -> Source`."""
