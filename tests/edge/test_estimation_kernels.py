@@ -67,11 +67,15 @@ KERNELS: dict[str, tuple[Callable[[], Array], Callable[[Array, Array, Array], An
     ),
     "Hampel, even and patient": (
         lambda: kernels.hampel_fresh(CHANNELS, 4, 9),
-        lambda s, _, z: kernels.hampel(s, z[:, :, 0], 4, 1.5, 0.0, 9),
+        lambda s, _, z: kernels.hampel(s, z[:, :, 0], 4, 1.5, 0.0, 9, judges=4),
     ),
     "Hampel, centred": (
         lambda: kernels.hampel_fresh(CHANNELS, 5, 3, centred=True),
         lambda s, _, z: kernels.hampel(s, z[:, :, 0], 5, 3.0, 0.1, centred=True),
+    ),
+    "Hampel, centred and wide": (
+        lambda: kernels.hampel_fresh(CHANNELS, 11, 3, centred=True),
+        lambda s, _, z: kernels.hampel(s, z[:, :, 0], 11, 3.0, 0.1, judges=7, centred=True),
     ),
 }
 each_kernel = pytest.mark.parametrize("name", KERNELS)

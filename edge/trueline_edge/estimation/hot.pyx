@@ -487,7 +487,7 @@ cdef Pair* network(int width) except NULL:
 
 def hampel(
     double[:, ::1] state, const double[:, :] value, int width, double threshold, const double[::1] floor,
-    int step_samples, double[:, ::1] medians, double[:, ::1] mads, unsigned char[:, ::1] rejected,
+    int step_samples, int judges, double[:, ::1] medians, double[:, ::1] mads, unsigned char[:, ::1] rejected,
 ):
     cdef Py_ssize_t n = value.shape[0], channels = value.shape[1], group, first, lanes, i
     cdef int l, j, start, pairs_count = sorting_network(width, NULL)
@@ -523,8 +523,8 @@ def hampel(
                     memcpy(sorted_, window, width * sizeof(Lane))
                     judge_lanes(sorted_, width, pairs_count, pairs, middle, deviation)
                 for l in range(lanes):
-                    if here[l] < width:
-                        if here[l] < 3:
+                    if here[l] < width or here[l] < judges:
+                        if here[l] < judges:
                             middle[l] = deviation[l] = NAN
                         else:
                             for j in range(here[l]):
@@ -560,12 +560,20 @@ def hampel(
     free(pairs)
 
 
+cdef inline int lacks(const double* row) noexcept nogil:
+    cdef int l, lacking = 0
+    for l in range(LANES):
+        lacking = lacking or not isfinite(row[l])
+    return lacking
+
+
 def hampel_centred(
     double[:, ::1] state, const double[:, :] value, int width, double threshold, const double[::1] floor,
-    double[:, ::1] medians, double[:, ::1] mads, unsigned char[:, ::1] rejected,
+    int judges, double[:, ::1] medians, double[:, ::1] mads, unsigned char[:, ::1] rejected,
 ):
     cdef Py_ssize_t n = value.shape[0], channels = value.shape[1], group, first, lanes, i
-    cdef int half = width // 2, span = 2 * half + 1, l, j, at, count, where, pairs_count
+    cdef int half = width // 2, span = 2 * half + 1, l, j, at, count, where, pairs_count, lacking_rows
+    cdef int lacking[WINDOW_MAX]
     cdef Lane rows[WINDOW_MAX]
     cdef Lane sorted_[WINDOW_MAX]
     cdef double few[WINDOW_MAX]
@@ -584,32 +592,39 @@ def hampel_centred(
                 for j in range(2 * half):
                     rows[j][l] = state[first + l, j]
             at = 2 * half  # where the newest row goes; the oldest is behind it
+            memset(lacking, 0, sizeof(lacking))
+            lacking_rows = 0
+            for j in range(2 * half):
+                lacking[j] = lacks(rows[j])
+                lacking_rows += lacking[j]
             for i in range(n):
                 for l in range(lanes):
                     rows[at][l] = value[i, first + l]
+                lacking_rows -= lacking[at]
+                lacking[at] = lacks(rows[at])
+                lacking_rows += lacking[at]
                 where = at - half if at >= half else at - half + span
                 memcpy(sorted_, rows, where * sizeof(Lane))
                 memcpy(&sorted_[where], &rows[where + 1], (span - 1 - where) * sizeof(Lane))
-                all_there = True
-                for j in range(2 * half):
-                    for l in range(lanes):
-                        all_there = all_there and isfinite(sorted_[j][l])
-                if all_there:
-                    judge_lanes(sorted_, 2 * half, pairs_count, pairs, middle, deviation)
+                all_there = lacking_rows == lacking[where] and 2 * half >= judges
+                judge_lanes(sorted_, 2 * half, pairs_count, pairs, middle, deviation)
                 for l in range(lanes):
-                    if not all_there or 2 * half < 3:
+                    if not all_there:
                         count = 0
-                        for j in range(2 * half):
-                            if isfinite(sorted_[j][l]):
-                                few[count] = sorted_[j][l]
+                        for j in range(span):
+                            if j != where and isfinite(rows[j][l]):
+                                few[count] = rows[j][l]
                                 count += 1
-                        middle[l] = deviation[l] = NAN
-                        if count >= 3:
+                        if count < judges:
+                            middle[l] = deviation[l] = NAN
+                        elif count < 2 * half:
                             judge_few(few, count, &middle[l], &deviation[l])
                     z = rows[where][l]
                     out = beyond(z, middle[l], deviation[l], threshold, floor[first + l])
                     if out:
                         rows[where][l] = NAN
+                        lacking_rows += 1 - lacking[where]
+                        lacking[where] = 1
                     medians[i, first + l], mads[i, first + l], rejected[i, first + l] = middle[l], deviation[l], out
                 at = 0 if at + 1 == span else at + 1
             for l in range(lanes):

@@ -271,12 +271,14 @@ def hampel(
     floor: ArrayLike = 0.0,
     step_samples: int = 3,
     *,
+    judges: int = 3,
     centred: bool = False,
 ) -> HampelOut:
     """Judge each value by the median of its neighbours: rejected where it is further than the limit.
 
     The limit is `threshold` times 1.4826 times the median absolute deviation, or `floor` where that is larger. Neither
-    the value itself nor a rejected one is ever in the window. Fewer than three neighbours judge nobody.
+    the value itself nor a rejected one is ever in the window. A value that is not judged for want of neighbours has a
+    median of NaN, and enters the window.
 
     Args:
         state: from `hampel_fresh` or the call before.
@@ -285,6 +287,7 @@ def hampel(
         threshold: in standard deviations.
         floor: (k,) or one for all, in the channel's unit.
         step_samples: causal: so many rejected in a row are a step; the next window is made of them.
+        judges: fewer values in the window judge nobody; at least 3, of which one may be wrong.
         centred: row i of the outcome speaks of the row `width // 2` before it (NaN, not rejected, where there was
             none); `width // 2` rows of NaN at the end bring out the rest.
     """
@@ -293,9 +296,9 @@ def hampel(
     rejected = np.zeros((n, k), np.uint8)
     state = _copy(state)
     if centred:
-        _hot.hampel_centred(state, value, width, threshold, _each(floor, k), median, mad, rejected)
+        _hot.hampel_centred(state, value, width, threshold, _each(floor, k), judges, median, mad, rejected)
     else:
-        _hot.hampel(state, value, width, threshold, _each(floor, k), step_samples, median, mad, rejected)
+        _hot.hampel(state, value, width, threshold, _each(floor, k), step_samples, judges, median, mad, rejected)
     return HampelOut(median, mad, rejected.view(np.bool_), state)
 
 

@@ -60,36 +60,51 @@ static int sorting_network(int width, Pair *pairs)
 ALWAYS void sort_lanes(Lane *s, int pairs_count, Pair *pairs)
 {
     for (int c = 0; c < pairs_count; c++) {
-        double *restrict a = s[pairs[c][0]], *restrict b = s[pairs[c][1]];
+        double *a = s[pairs[c][0]], *b = s[pairs[c][1]];
+        Lane low, high;
         for (int l = 0; l < LANES; l++) {
             double x = a[l], y = b[l];
-            a[l] = x < y ? x : y;
-            b[l] = x < y ? y : x;
+            low[l] = x < y ? x : y;
+            high[l] = x < y ? y : x;
         }
+        memcpy(a, low, sizeof low);
+        memcpy(b, high, sizeof high);
     }
 }
 
-ALWAYS void middle_lanes(const Lane *s, int width, double *restrict out)
+/* Median and median absolute deviation of each lane of sorted rows. The deviations below the median and those above it
+ * are two sorted rows already: the k-th smallest of both is the least of max(below[i - 1], above[k - i - 1]). */
+ALWAYS void judge_sorted(const Lane *s, int width, double *restrict median, double *restrict mad)
 {
-    const double *low = s[(width - 1) / 2], *high = s[width / 2];
-    if (low == high) {
-        for (int l = 0; l < LANES; l++) out[l] = low[l];
-    } else {
-        for (int l = 0; l < LANES; l++) out[l] = (low[l] + high[l]) / 2.0;
+    int half = width / 2, odd = width & 1;
+    const double *under = s[(width - 1) / 2], *over = s[half];
+    for (int l = 0; l < LANES; l++) {
+        double m = odd ? over[l] : (under[l] + over[l]) / 2.0;
+        double first = s[width - 1][l] - m, second = 0.0;
+        double lowest = m - s[0][l];
+        if (lowest < first) first = lowest;
+        for (int i = 1; i < half; i++) {
+            double below = m - s[half - i][l], above = s[width - half + (half - i - 1)][l] - m;
+            double larger = below > above ? below : above;
+            first = larger < first ? larger : first;
+        }
+        if (!odd) {
+            second = INFINITY;
+            for (int i = 1; i <= half; i++) {
+                double below = m - s[half - i][l], above = s[half + (half - i)][l] - m;
+                double larger = below > above ? below : above;
+                second = larger < second ? larger : second;
+            }
+        }
+        median[l] = m;
+        mad[l] = odd ? first : (first + second) / 2.0;
     }
 }
 
-/* Median and median absolute deviation of `width` values in each lane; `s` is used up. */
 ALWAYS void judge_lanes_body(Lane *s, int width, int pairs_count, Pair *pairs, double *median, double *mad)
 {
-    Lane middle;
     sort_lanes(s, pairs_count, pairs);
-    middle_lanes(s, width, middle);
-    for (int i = 0; i < width; i++)
-        for (int l = 0; l < LANES; l++) s[i][l] = fabs(s[i][l] - middle[l]);
-    sort_lanes(s, pairs_count, pairs);
-    middle_lanes(s, width, mad);
-    memcpy(median, middle, sizeof middle);
+    judge_sorted(s, width, median, mad);
 }
 TWICE(judge_lanes, (Lane *s, int width, int pairs_count, Pair *pairs, double *median, double *mad),
       (s, width, pairs_count, pairs, median, mad))

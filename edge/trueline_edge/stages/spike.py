@@ -22,7 +22,6 @@ from trueline_edge.stages.stage import (
     unpack_readings,
     usable,
 )
-from trueline_edge.stages.windows import sliding_extreme, sliding_sum
 from trueline_wire.readings import Flag, Readings, Reason
 
 if TYPE_CHECKING:
@@ -141,18 +140,15 @@ class FlagSpike:
             config.suspect_deviations,
             self._floor,
             config.step_samples,
+            judges=min(2 * self.delay if self._centred else config.width, _JUDGES),
             centred=self._centred,
         )
-        before = self._past.windows
-        short = self._short_centred(before, value) if self._centred else self._short_causal(before, value, out.rejected)
         judged, later = rows[: len(value) - phantoms], rows[len(value) - phantoms :]
         self._past = _Past(out.state, later)
         median, mad, spike = out.median[phantoms:], out.mad[phantoms:], out.rejected[phantoms:]
         evaluated = usable(judged)
         evaluated &= self._judged
-        if (short := short[phantoms:]).any():
-            evaluated &= ~short
-            spike = spike & ~short
+        evaluated &= np.isfinite(median)
         judged = judged.passed(evaluated)
         if not spike.any():
             return judged
@@ -162,35 +158,3 @@ class FlagSpike:
         failed = np.zeros_like(spike)
         failed[row, channel] = far > limit
         return judged.flagged(spike, Flag.SUSPECT, Reason.SPIKE).flagged(failed, Flag.FAIL, Reason.SPIKE)
-
-    def _short_causal(
-        self, windows: NDArray[np.float64], value: NDArray[np.float64], rejected: NDArray[np.bool_]
-    ) -> NDArray[np.bool_]:
-        """(n, k) was the window too short to judge by? It is at the start, and behind a step."""
-        config = self._config
-        judges = min(config.width, _JUDGES)
-        short = np.zeros(value.shape, np.bool_)
-        again = np.cumsum(rejected, axis=0)[-1] + windows[:, 1] >= config.step_samples
-        for k in np.flatnonzero(self._judged & (again | (windows[:, 0] < judges))):
-            rows = np.flatnonzero(np.isfinite(value[:, k]))
-            held, waits = int(windows[k, 0]), int(windows[k, 1])
-            out = np.concatenate([np.ones(waits, np.int8), rejected[rows, k]])
-            runs = np.flatnonzero(sliding_extreme(out, config.step_samples, np.minimum)) if len(out) else out
-            if held >= judges and not len(runs):
-                continue
-            for row in rows.tolist():
-                short[row, k] = held < judges
-                waits = waits + 1 if rejected[row, k] else 0
-                held = min(held + 1, config.width) if not waits else held
-                if waits >= config.step_samples:
-                    held, waits = min(waits, config.width), 0
-        return short
-
-    def _short_centred(self, windows: NDArray[np.float64], value: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """(n, k) have too few of the rows before and after a usable value?"""
-        known = np.isfinite(np.concatenate([windows.T, value]))
-        if known.all():
-            return np.zeros(value.shape, np.bool_)
-        others = sliding_sum(known.astype(np.float64), 2 * self.delay + 1) - known[self.delay : len(known) - self.delay]
-        few: NDArray[np.bool_] = others < min(2 * self.delay, _JUDGES)
-        return few

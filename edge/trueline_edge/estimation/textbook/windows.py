@@ -15,10 +15,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["JUDGES_MIN", "hampel", "hampel_centred"]
-
-JUDGES_MIN = 3
-"""Fewer values judge nobody: with three, one of them may be wrong."""
+__all__ = ["hampel", "hampel_centred"]
 
 MAD_TO_SIGMA = 1.4826
 
@@ -30,6 +27,7 @@ def hampel(
     threshold: float,
     floor: Array,
     step_samples: int,
+    judges: int,
     medians: Array,
     mads: Array,
     rejected: NDArray[np.uint8],
@@ -43,7 +41,7 @@ def hampel(
         window = state[k, 2 : 2 + here].tolist()
         waiting = state[k, 2 + width : 2 + width + waits].tolist()
         for i, z in enumerate(value[:, k].tolist()):
-            middle, deviation, out = _judge(window, z, threshold, float(floor[k]))
+            middle, deviation, out = _judge(window, judges, z, threshold, float(floor[k]))
             if not isnan(z) and not isinf(z):
                 if out:
                     waiting.append(z)
@@ -64,6 +62,7 @@ def hampel_centred(
     width: int,
     threshold: float,
     floor: Array,
+    judges: int,
     medians: Array,
     mads: Array,
     rejected: NDArray[np.uint8],
@@ -78,7 +77,7 @@ def hampel_centred(
         for i, z in enumerate(value[:, k].tolist()):
             rows.append(z)
             window = [v for v in rows[:half] + rows[half + 1 :] if not isnan(v) and not isinf(v)]
-            middle, deviation, out = _judge(window, rows[half], threshold, float(floor[k]))
+            middle, deviation, out = _judge(window, judges, rows[half], threshold, float(floor[k]))
             if out:
                 rows[half] = nan
             rows.pop(0)
@@ -86,8 +85,8 @@ def hampel_centred(
         state[k] = rows
 
 
-def _judge(window: list[float], z: float, threshold: float, floor: float) -> tuple[float, float, bool]:
-    if len(window) < JUDGES_MIN:
+def _judge(window: list[float], judges: int, z: float, threshold: float, floor: float) -> tuple[float, float, bool]:
+    if len(window) < judges:
         return nan, nan, False
     middle = median(window)
     deviation = median(abs(v - middle) for v in window)
