@@ -53,8 +53,11 @@ class Stage(Protocol):
 
     delay: int
     """Rows it may hold back."""
-    schema: Schema
-    """Of what comes out. A judge's is the one it was made for."""
+
+    @property
+    def schema(self) -> Schema:
+        """Of what comes out. A judge's is the one it was made for."""
+        raise NotImplementedError
 
     def __call__(self, readings: Readings, /) -> Readings:
         """Judge a batch (and give out what was held back before it)."""
