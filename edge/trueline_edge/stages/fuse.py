@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import msgspec
 
+from trueline_edge.calibration.file import load_calibration
 from trueline_edge.stages.fusion.noise import NoiseFile, load_noise
 from trueline_edge.stages.stage import Objection, unknown_channels
 from trueline_wire.errors import ConfigError
@@ -94,6 +95,8 @@ class Fuse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         noise: "learn" from the stream: all of it, or, where `r` or `systematic_u` tell the noise of a reading, how
             the quantity moves; or "given" by `r` and `q`, or by a file.
         file: written by `trueline-edge tune`; with noise = "given".
+        calibrations: files of the stage `calibrate`: the noise that one of them states is the `r` of its channel, where
+            no other is given.
         damping_s: time constant with which the slope dies away.
         timeout_s: without good input for longer, the output is MISSING; ten rows where left out.
         gate: in standard deviations: an input further from the majority does not count, a fused value further from
@@ -116,6 +119,7 @@ class Fuse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     model: Literal["weighted_mean", "vote", "level", "trend", "daily"] = "level"
     noise: Literal["learn", "given"] = "learn"
     file: Path | None = None
+    calibrations: tuple[Path, ...] = ()
     r: float | tuple[float, ...] | None = None
     q: float | None = None
     q_trend: float | None = None
@@ -168,6 +172,11 @@ class Fuse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 noise = load_noise(self.file)
             except ConfigError as error:
                 yield Objection(("file",), str(error), "write it with: trueline-edge tune")
+        for position, calibration in enumerate(self.calibrations):
+            try:
+                load_calibration(calibration)
+            except ConfigError as error:
+                yield Objection(("calibrations", position), str(error))
         for position, output in enumerate(self.all_outputs()):
             path = ("output", position) if self.outputs else ()
             for objection in unknown_channels(schema, output.inputs, "inputs"):

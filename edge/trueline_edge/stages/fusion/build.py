@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from trueline_edge.calibration.file import load_calibration
 from trueline_edge.estimation.kernels import Robust
 from trueline_edge.estimation.structural import DailyNoise
 from trueline_edge.stages.fusion.groups import Group, GroupSettings
@@ -83,7 +84,15 @@ def make_combiners(config: Fuse, schema: Schema) -> list[Part]:
 
 def _known(config: Fuse, output: FuseOutput) -> bool:
     """Is the noise of the inputs known, be it as what the systematic part leaves of their `u`?"""
-    return config.noise == "given" or output.r is not None or output.systematic_u is not None
+    told = output.r is not None or output.systematic_u is not None or np.isfinite(_calibrated(config, output)).all()
+    return config.noise == "given" or bool(told)
+
+
+def _calibrated(config: Fuse, output: FuseOutput) -> Array:
+    """(m,) variance of the noise of each input by its calibration; NaN where there is none."""
+    found = [load_calibration(path) for path in config.calibrations]
+    noise = {calibration.channel: calibration.u.noise**2 for calibration in found if calibration.u.noise > 0.0}
+    return np.array([noise.get(name, np.nan) for name in output.inputs])
 
 
 def _noise(config: Fuse, output: FuseOutput) -> _Noise:
@@ -92,7 +101,7 @@ def _noise(config: Fuse, output: FuseOutput) -> _Noise:
     if config.file and fitted is None:
         raise ConfigError(f"{config.file}: no noise of {output.name!r}: run trueline-edge tune")
     r = output.r if output.r is not None or fitted is None else fitted.r
-    given = np.array(r, np.float64) if r is not None else np.full(m, np.nan)
+    given = np.array(r, np.float64) if r is not None else _calibrated(config, output)
     if given.ndim and len(given) != m:
         raise ConfigError(f"{config.file}: r of {output.name!r} has {len(given)} numbers for {m} inputs")
 
@@ -117,7 +126,7 @@ def make_filter(config: Fuse, noises: Sequence[_Noise], floor: Array, *, known: 
     if config.noise == "given":
         return _given(config, noises, robust)
     if config.model == "daily":
-        return LearntDay(floor, config.damping_s, robust)
+        return LearntDay(floor, config.damping_s, robust, known=known)
     if known:
         return LearntMove(len(noises), config.damping_s, robust)
     if config.model == "trend":

@@ -127,6 +127,9 @@ class Group:
             own = self._watch(cells.dt_s, value, r * widening)
         there = np.isfinite(value) & (r > 0.0)
         systematic = np.where(there, systematic_variance(settings.systematic_u, var, r), np.nan)
+        # What is derived from `u` holds the common part too; what is declared does not.
+        rest = np.maximum(systematic - settings.common_u**2, 0.0)
+        systematic = np.where(np.isnan(settings.systematic_u), rest, systematic)
         systematic, self._last = carried(systematic, self._last)
         jumped = own.nis > self._watch.gate**2
         return _Heard(np.where(there, value, np.nan), r * widening, systematic, jumped)

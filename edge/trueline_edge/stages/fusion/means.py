@@ -23,7 +23,7 @@ class WeightedMean:
     do; where none does, all count alike, and their scatter is the uncertainty.
 
     Args:
-        common_u: (k,) standard uncertainty all inputs of an output share, which no mean takes away.
+        common_u: (k,) the part of the stated uncertainties all inputs of an output share, which no mean takes away.
         probability: rows of consistent values that pass the test.
     """
 
@@ -35,6 +35,7 @@ class WeightedMean:
         """Combine some rows."""
         n, k, m = cells.value.shape
         var = _stated(cells)
+        var = np.maximum(var - self._common_var[:, None], _OWN_SHARE_MIN * var)
         parts = [consistent_mean(cells.value[:, o], var[:, o], self._probability) for o in range(k)]
         weight = np.stack([part.weight for part in parts], axis=1) if k else np.zeros((n, k, m))
         mean = np.stack([part.mean for part in parts], axis=1)
@@ -72,6 +73,10 @@ def _stated(cells: Cells) -> NDArray[np.float64]:
     count = np.isfinite(cells.value).sum(axis=2, keepdims=True)
     apart = (scatter**2).sum(axis=2, keepdims=True) / np.maximum(count - 1, 1)
     return np.where(unknown, np.where(np.isnan(largest), apart, largest), var)
+
+
+_OWN_SHARE_MIN = 0.01
+"""Of a stated variance at least so much is an input's own, however large a common part is declared."""
 
 
 class Vote:

@@ -264,14 +264,20 @@ class LearntDay:
         floor: (k,) variance below which no noise is believed.
         damping_s: time constant of the slope.
         robust: how the filters meet surprise.
+        known: the noise of a value is, and is not learnt.
     """
 
-    def __init__(self, floor: Array, damping_s: float, robust: Robust) -> None:
-        self._bank = LearntLevel(floor, gate_of(robust))
+    def __init__(self, floor: Array, damping_s: float, robust: Robust, *, known: bool) -> None:
+        self._bank: Filter = LearntLevel(floor, gate_of(robust))
+        if known:
+            self._bank = LearntMove(len(floor), damping_s, robust)
+        self._known = known
         self._damping_s, self._robust, self.gate = damping_s, robust, robust.gate
         k = len(floor)
         self._scale = np.zeros((k, 4))  # learnt rows so far, seconds they took, scale of r and of dt once set
-        self._weights = np.zeros((k, _GRID + 1))
+        self._noises = _NOISES_KNOWN if known else _NOISES
+        self._count = len(self._noises) * len(_WALKS)
+        self._weights = np.zeros((k, self._count + 1))
         self._filters: list[Filter | None] = [None] * k
 
     def __call__(self, dt_s: Array, value: Array, r: Array) -> Filtered:
@@ -304,19 +310,19 @@ class LearntDay:
 
     def _grid(self, r: float, dt: float) -> Filter:
         """As many quantities as the grid has models: the same value, other process noise."""
-        walks = (r / dt * 10.0 ** np.linspace(-8.0, 0.0, _GRID)).tolist()
+        walks = (r / dt * 10.0**_WALKS).tolist() * len(self._noises)
         return Daily([DailyNoise(q, q / _HOUR_S**2, self._damping_s, q * 1e-2) for q in walks], self._robust)
 
     def _shape(
         self, k: int, grid: Filter, start: int, dt_s: Array, value: Array, r: Array, base: Filtered, out: Filtered
     ) -> None:
         rows = slice(start, None)
-        noise = base.r[rows, k : k + 1] * r[rows, k : k + 1]
-        columns = (len(noise), _GRID)
+        noise = r[rows, k : k + 1] if self._known else base.r[rows, k : k + 1] * r[rows, k : k + 1]
+        columns = (len(noise), self._count)
         of = grid(
             dt_s[rows],
             np.ascontiguousarray(np.broadcast_to(value[rows, k : k + 1], columns)),
-            np.ascontiguousarray(np.broadcast_to(noise, columns)),
+            noise * np.repeat(self._noises, len(_WALKS)),
         )
         both = [np.concatenate([getattr(base, name)[rows, k : k + 1], getattr(of, name)], axis=1) for name in _COMPARED]
         innovation, nis, mean, var = (each[:, None, :] for each in both)
@@ -350,7 +356,11 @@ class LearntDay:
                 self._filters[k] = grid
 
 
-_GRID = 8
+_WALKS = np.linspace(-8.0, 0.0, 5)
+"""Process noise of an interval, as powers of ten of the noise of a value."""
+_NOISES = np.array([0.25, 1.0, 4.0, 16.0])
+"""The level's bank takes the day for noise, or for a walk: its r is a beginning."""
+_NOISES_KNOWN = np.ones(1)
 _WARM_UP = 32
 _HOUR_S = 3600.0
 _COMPARED = ("innovation", "nis", "mean", "var")
