@@ -5,12 +5,14 @@
 
 The devices measure worlds with faults (`trueline-sim fleet --group`), in one process, on a few shared connections. The
 growth of memory is the slope of a straight line through the resident sizes of the last two thirds of the measuring;
-before that, caches fill. Descriptors are counted beside it.
+before that, caches fill. Descriptors are counted beside it. `missing` is what was lost,
+`duplicates` what is there twice.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import threading
@@ -68,7 +70,7 @@ class Watch:
 
 
 def flatness(samples: list[tuple[float, float, int]], begin_s: float, end_s: float) -> dict[str, float]:
-    """Growth of memory, MB a minute, largest size, MB, and the span of descriptors, once it has settled."""
+    """Once it has settled: growth of memory, MB a minute, size at both ends, MB, and the span of descriptors."""
     settled_s = begin_s + SETTLED_AFTER * (end_s - begin_s)
     settled = np.array([sample for sample in samples if settled_s <= sample[0] <= end_s])
     if len(settled) < 3:
@@ -76,6 +78,8 @@ def flatness(samples: list[tuple[float, float, int]], begin_s: float, end_s: flo
     slope = float(np.polyfit(settled[:, 0] / 60.0, settled[:, 1], 1)[0])
     return {
         "growth_mb_per_min": round(slope, 3),
+        "rss_start_mb": round(float(np.median(settled[:10, 1])), 1),
+        "rss_end_mb": round(float(np.median(settled[-10:, 1])), 1),
         "rss_max_mb": round(max(sample[1] for sample in samples), 1),
         "descriptors_min": int(settled[:, 2].min()),
         "descriptors_max": int(settled[:, 2].max()),
@@ -96,6 +100,7 @@ def measure(site: Site, arguments: Any) -> tuple[dict[str, Any], list[str]]:
     report: dict[str, Any] = json.loads(fleet.last_line())
     used = {"cloud": cpu_s(site.cloud.pid) - before["cloud"], "broker": cpu_s(site.broker.pid) - before["broker"]}
     used["fleet"] = report["cpu_s"]
+    load = round(os.getloadavg()[0], 2)
     frames, different, rows = count_frames(site.cloud.state / "journal.db")
     end_s = watch.samples["fleet"][-1][0] - report["draining_s"]
     flat = {n: flatness(s, end_s - report["measuring_s"], end_s) for n, s in watch.samples.items()}
@@ -115,6 +120,11 @@ def measure(site: Site, arguments: Any) -> tuple[dict[str, Any], list[str]]:
         "ack_latency_p50_s": report["ack_latency_p50_s"],
         "ack_latency_p95_s": report["ack_latency_p95_s"],
         "ack_latency_max_s": report["ack_latency_max_s"],
+        "load_average_at_the_end": load,
+        **{
+            f"{name}_cpu_cores": round(spent / (report["measuring_s"] + report["draining_s"]), 3)
+            for name, spent in used.items()
+        },
         **{f"{name}_cpu_ms_per_frame": round(1e3 * spent / max(frames, 1), 3) for name, spent in used.items()},
         **{f"{name}_{key}": value for name, figures in flat.items() for key, value in figures.items()},
     }

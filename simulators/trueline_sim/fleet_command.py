@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import sys
 import time
@@ -27,6 +28,7 @@ __all__ = ["add_fleet"]
 
 _ENROLLED_AFTER_S: Final = 2.5
 """A running cloud notices new keys within two seconds."""
+_GARBAGE: Final = (20_000, 20, 20)
 
 
 def add_fleet(parser: argparse.ArgumentParser) -> None:
@@ -258,6 +260,9 @@ def _live(arguments: argparse.Namespace) -> int:
     what = ", ".join(f"{group.devices} {group.name or 'random walks'}" for group in settings.kinds)
     shared = f"multiplexed over {settings.connections} connections" if settings.connections else "a connection each"
     sys.stderr.write(f"{settings.count} devices ({what}), {shared}, {settings.seconds:g} s\n")
+    gc.collect()
+    gc.freeze()  # thousands of devices stay, and need not be looked at again and again
+    gc.set_threshold(*_GARBAGE)
     report = asyncio.run(fleet.run(*arguments.broker))
     if arguments.json:
         sys.stdout.write(json.dumps(report.as_dict()) + "\n")

@@ -54,24 +54,27 @@ def cut_packets(buffer: bytearray) -> Iterator[tuple[int, bytes]]:
     Raises:
         ConnectionError: a length that cannot be.
     """
-    while len(buffer) > 1:
-        length = shift = 0
-        at = 1
-        while True:
-            if at >= len(buffer):
+    start, end = 0, len(buffer)
+    try:
+        while end - start > 1:
+            length = shift = 0
+            at = start + 1
+            while True:
+                if at >= end:
+                    return
+                digit = buffer[at]
+                length |= (digit & 0x7F) << shift
+                at, shift = at + 1, shift + 7
+                if not digit & 0x80:
+                    break
+                if at > start + _LENGTH_BYTES_MAX:
+                    raise ConnectionError("the broker sent a length of more than four bytes")
+            if end < at + length:
                 return
-            digit = buffer[at]
-            length |= (digit & 0x7F) << shift
-            at, shift = at + 1, shift + 7
-            if not digit & 0x80:
-                break
-            if at > _LENGTH_BYTES_MAX:
-                raise ConnectionError("the broker sent a length of more than four bytes")
-        if len(buffer) < at + length:
-            return
-        first, body = buffer[0], bytes(buffer[at : at + length])
-        del buffer[: at + length]
-        yield first, body
+            first, body, start = buffer[start], bytes(buffer[at : at + length]), at + length
+            yield first, body
+    finally:
+        del buffer[:start]  # once for all of them: what lies behind is moved each time
 
 
 class LineUser(Protocol):
