@@ -115,6 +115,8 @@ class Fleet:
         measured: the measurands.
         ambient: (n, devices) temperature of the air around, degC; None: none is simulated.
         humidity: (n, devices) its relative humidity, %; None: none is simulated.
+        ambient_channel: the measurand that is; "" for none.
+        humidity_channel: likewise.
         faults: how many there are.
     """
 
@@ -129,6 +131,8 @@ class Fleet:
     measured: tuple[Measured, ...]
     ambient: Array | None
     humidity: Array | None
+    ambient_channel: str
+    humidity_channel: str
     faults: int
 
 
@@ -177,6 +181,7 @@ def make_fleet(
                 reference_noise=share,
             )
         )
+    places = ["" if at is None else place.measurands[at].name for at in _around(place)]
     around = [None if at is None else np.ascontiguousarray(truth[:, :, at * REDUNDANCY]) for at in _around(place)]
     return Fleet(
         scenario=scenario,
@@ -190,6 +195,8 @@ def make_fleet(
         measured=tuple(measured),
         ambient=around[0],
         humidity=around[1],
+        ambient_channel=places[0],
+        humidity_channel=places[1],
         faults=len(faults),
     )
 

@@ -1,0 +1,269 @@
+"""The real edge on a fleet: calibration files, stages by configuration, rows as the devices report them.
+
+What it is told of a sensor is its datasheet, what it is told of a measurand is whether it flutters (`FLUTTERS`, as
+whoever puts a sensor there knows), and what it learns is from the pairs beside the reference. Promises: nothing of
+truth, labels or true times comes in. Refuses to know the oracle and the peers.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from trueline_edge.calibration.file import Calibration, Lag, Uncertainty
+from trueline_edge.calibration.informed import Informed, Tolerance, fit_informed
+from trueline_edge.calibration.models import Affine, MultiInput
+from trueline_edge.pipeline import Pipeline
+from trueline_edge.stages import Fuse, GrossRange, Missing, Timing
+from trueline_edge.stages.calibrate import CorrectReadings
+from trueline_edge.stages.fuse import FuseOutput
+from trueline_sim.world import START_NS
+from trueline_wire.readings import Channel, Readings, Schema
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from _accuracy_fleet import Fleet, Measured
+    from numpy.typing import NDArray
+
+    from trueline_edge.stages import StageConfig
+
+    Array = NDArray[np.float64]
+
+__all__ = ["BURN_IN", "FLUTTERS", "Outcome", "calibrate_fleet", "run_fleet"]
+
+BURN_IN: Final = 200
+"""Rows before those that are scored, for the filters to settle."""
+
+FLUTTERS: Final[dict[str, tuple[str, ...]]] = {
+    "greenhouse": ("light",),
+    "machine": ("acceleration",),
+    "water_loop": ("current", "voltage", "flow", "pressure"),
+    "cold_chain": (),
+    "air_quality": ("co",),
+    "motion": ("acceleration", "turn_rate"),
+}
+"""Quantities that change as much from reading to reading as they ever do: nothing is to be had from the readings before
+(clouds pass, turbulence, mains within a meter's window, a floor that shakes), so each row stands by itself."""
+
+_BOW: Final = 1.5 * math.sqrt(3.0)
+_CONDITION_MIN: Final = 0.3
+"""A condition is an input of the calibration where what it can do, over 5 K or 20 %, is such a part of the noise."""
+_LAG_MEMORY: Final = (0.02, 0.3)
+"""A lag is undone where between so much of a step is still missing one reading later: less does not matter, and more
+would cost more noise than it mends."""
+
+
+class Outcome(NamedTuple):
+    """What came out for the rows of a fleet from the end of the calibration on; (n, devices) each.
+
+    Attributes:
+        value: NaN where no row came, or no value.
+        u: standard uncertainty.
+        flag: 0 where no row came.
+    """
+
+    value: Array
+    u: Array
+    flag: NDArray[np.uint8]
+
+
+def channel_name(measured: Measured, sensor: int) -> str:
+    """As the world calls it."""
+    return measured.name + (f"_{sensor + 1}" if sensor else "")
+
+
+def repeatability(measured: Measured) -> float:
+    """Standard deviation of a reading as the datasheet has it: noise and resolution."""
+    return math.hypot(measured.model.noise, measured.model.resolution / math.sqrt(12))
+
+
+def surroundings(fleet: Fleet, measured: Measured) -> tuple[str, ...]:
+    """Channels of the same device that tell what disturbs this sensor, as far as its datasheet says they do."""
+    found = []
+    limit = _CONDITION_MIN * repeatability(measured)
+    names = [m.name for m in fleet.measured]
+    for channel, effect in (
+        (fleet.ambient_channel, measured.model.temperature_coefficient * 5.0),
+        (fleet.humidity_channel, measured.model.humidity_coefficient * 20.0),
+    ):
+        if channel in names and channel != measured.name and effect > limit:
+            found.append(channel)
+    return tuple(found)
+
+
+def calibrate_fleet(fleet: Fleet, measured: Measured, sensor: int) -> list[Calibration]:
+    """A calibration of this sensor of each device, from its pairs beside the reference and its datasheet."""
+    model, steps = measured.model, fleet.plan.calibration_steps
+    names = surroundings(fleet, measured)
+    around = {m.name: m.raw[:steps, :, 0] for m in fleet.measured}
+    columns = [around[name] for name in names]
+    conditions = np.stack(columns, axis=2) if columns else np.zeros((steps, fleet.devices, 0))
+    low, high = model.span
+    bent = model.nonlinearity * _BOW * 2.0 / (high - low) if model.nonlinearity > 0.0 else 0.0
+    effects = {
+        fleet.ambient_channel: model.temperature_coefficient,
+        fleet.humidity_channel: model.humidity_coefficient,
+    }
+    tolerance = Tolerance(
+        gain=math.hypot(model.gain_error_max, bent),
+        conditions=tuple(effects[name] for name in names),
+        noise=repeatability(measured),
+        slow=model.flicker,
+    )
+    found = fit_informed(
+        measured.raw[:steps, :, sensor],
+        measured.reference,
+        conditions,
+        tolerance,
+        reference_u=measured.reference_u,
+        reference_noise=measured.reference_noise,
+    )
+    end = datetime.fromtimestamp(START_NS / 1e9, UTC) + timedelta(seconds=steps * fleet.plan.interval_s)
+    memory = math.exp(-fleet.plan.interval_s / model.response_s) if model.response_s > 0.0 else 0.0
+    lag = Lag(time_constant_s=model.response_s) if _LAG_MEMORY[0] < memory < _LAG_MEMORY[1] else None
+    return [
+        _calibration(measured, sensor, device, names, [c[:, device] for c in columns], found, end, lag)
+        for device in range(fleet.devices)
+    ]
+
+
+def _calibration(
+    measured: Measured,
+    sensor: int,
+    device: int,
+    names: tuple[str, ...],
+    around: Sequence[Array],
+    found: Informed,
+    end: datetime,
+    lag: Lag | None,
+) -> Calibration:
+    channel = channel_name(measured, sensor)
+    covariance = tuple(map(tuple, found.covariance[device].tolist()))
+    fitted: Affine | MultiInput
+    if names:
+        centres = {channel: found.centre[device], **dict(zip(names, found.centres[device], strict=True))}
+        fitted = MultiInput(
+            terms=("1", channel, *names),
+            coefficients=(found.offset[device], found.gain[device], *found.conditions[device].tolist()),
+            factors={name: (float(centre), 1.0) for name, centre in centres.items()},
+            covariance=covariance,
+        )
+    else:
+        fitted = Affine(
+            offset=float(found.offset[device]),
+            gain=float(found.gain[device]),
+            centre=float(found.centre[device]),
+            covariance=covariance,
+        )
+    ranges = {}
+    for name, column in zip(names, around, strict=True):
+        low, high = float(np.nanmin(column)), float(np.nanmax(column))
+        ranges[name] = (2 * low - high - 1.0, 2 * high - low + 1.0)  # as far again on both sides, and a unit
+    noise = math.sqrt(max(found.noise[device] ** 2 - measured.model.resolution**2 / 12, 0.0))
+    return Calibration(
+        id=f"{channel}-{device}",
+        channel=channel,
+        date=end,
+        model=fitted,
+        range=ranges,
+        unit=measured.unit,
+        u=Uncertainty(noise=noise, model=float(found.slow[device]), drift=measured.model.drift_walk),
+        lag=lag,
+    )
+
+
+class _Calibrated:
+    """The stage `calibrate`, with calibrations that are at hand instead of in files."""
+
+    channels = None
+
+    def __init__(self, calibrations: Sequence[Calibration]) -> None:
+        self._calibrations = calibrations
+
+    def stage(self, schema: Schema) -> CorrectReadings:
+        """The stage itself."""
+        return CorrectReadings(self._calibrations, schema)
+
+
+def stages_of(fleet: Fleet, sensors: int, calibrations: Sequence[Calibration]) -> list[StageConfig]:
+    """The configuration of a device, from its calibrations, the datasheets, and `FLUTTERS`."""
+    ranges = [
+        GrossRange(
+            minimum=m.model.range_low,
+            maximum=m.model.range_high,
+            channels=tuple(channel_name(m, s) for s in range(sensors)),
+        )
+        for m in fleet.measured
+        if math.isfinite(m.model.range_high)
+    ]
+    outputs = [
+        FuseOutput(
+            name=m.name + ".fused",
+            inputs=tuple(channel_name(m, s) for s in range(sensors)),
+            r=_noise_variance(m, sensors, calibrations),
+            independent=True,
+            common_u=math.hypot(m.reference_u, m.model.hysteresis) if sensors > 1 else 0.0,
+        )
+        for m in fleet.measured
+    ]
+    rows = tuple(o for o, m in zip(outputs, fleet.measured, strict=True) if m.name in FLUTTERS[fleet.scenario])
+    filtered = tuple(o for o, m in zip(outputs, fleet.measured, strict=True) if m.name not in FLUTTERS[fleet.scenario])
+    stages: list[StageConfig] = [Timing(interval_s=fleet.plan.interval_s), Missing(), *ranges]
+    stages.append(_Calibrated(calibrations))
+    stages += [Fuse(outputs=filtered, model="trend", details=False)] if filtered else []
+    stages += [Fuse(outputs=rows, model="weighted_mean", details=False)] if rows else []
+    return stages
+
+
+def _noise_variance(measured: Measured, sensors: int, calibrations: Sequence[Calibration]) -> tuple[float, ...]:
+    """Of each input, as its calibration found it."""
+    noise = {calibration.channel: calibration.u.noise for calibration in calibrations}
+    rounding = measured.model.resolution**2 / 12
+    return tuple(max(noise[channel_name(measured, s)] ** 2 + rounding, 1e-12) for s in range(sensors))
+
+
+def run_fleet(fleet: Fleet, calibrations: dict[tuple[str, int], list[Calibration]], sensors: int) -> dict[str, Outcome]:
+    """Every device through its pipeline; by channel that comes out, corrected and fused ones."""
+    rows = fleet.plan.steps - fleet.plan.calibration_steps
+    names = [name for m in fleet.measured for name in (m.name, m.name + ".fused")]
+    shape = (rows, fleet.devices)
+    out = {name: Outcome(np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.uint8)) for name in names}
+    schema = schema_of(fleet, sensors)
+    for device in range(fleet.devices):
+        mine = [calibrations[m.name, s][device] for m in fleet.measured for s in range(sensors)]
+        pipeline = Pipeline(stages_of(fleet, sensors, mine), schema)
+        readings, at = readings_of(fleet, device, schema)
+        judged = Readings.concatenate([pipeline(readings), *pipeline.flush()])
+        columns = {channel.name: number for number, channel in enumerate(judged.schema.channels)}
+        step, first = np.unique(at, return_index=True)
+        for name in names:
+            column = columns[name]
+            for whole, part in zip(out[name], (judged.value, judged.u, judged.flag), strict=True):
+                whole[step, device] = part[first, column]
+    return out
+
+
+def schema_of(fleet: Fleet, sensors: int) -> Schema:
+    """The channels of a device with so many sensors on each measurand."""
+    channels = [
+        Channel(name=channel_name(m, s), unit=m.unit, resolution=m.model.resolution, sensor=m.model.part)
+        for m in fleet.measured
+        for s in range(sensors)
+    ]
+    return Schema(device="device", stream=fleet.scenario, channels=tuple(channels))
+
+
+def readings_of(fleet: Fleet, device: int, schema: Schema) -> tuple[Readings, NDArray[np.intp]]:
+    """What a device reports after the calibration, in its order, and the step each row belongs to."""
+    sensors = len(schema.channels) // len(fleet.measured)
+    start = fleet.plan.calibration_steps
+    steps, late = np.arange(fleet.plan.steps - start), fleet.late[start:, device]
+    order = np.argsort(2 * steps + 3 * late, kind="stable")  # a late row comes right after its follower
+    at = np.repeat(order, fleet.copies[start:, device][order])
+    value = np.concatenate([m.raw[start:, device, :sensors][at] for m in fleet.measured], axis=1)
+    u = [m.model.noise for m in fleet.measured for _ in range(sensors)]
+    return Readings.raw(schema, fleet.time_ns[start:, device][at], value, u), at

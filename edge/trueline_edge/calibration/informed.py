@@ -1,0 +1,153 @@
+"""A calibration from pairs and a datasheet: what the pairs cannot tell, the datasheet's tolerances do.
+
+Beside a reference in the field a quantity often hardly moves: least squares then finds a slope in the noise, and is
+wrong as soon as the quantity goes elsewhere. A datasheet says how far a slope can be off at all. Both together are a
+Bayesian linear regression (Gelman et al., "Bayesian Data Analysis", 3rd ed. 2013, sect. 14.8; JCGM 101:2008, 6.4.2: a
+tolerance is a rectangle, of variance a^2 / 3).
+
+    reference - raw = offset + slope (raw - centre) + sum of c_j (condition_j - centre_j) + error
+
+Errors of successive readings are alike (1/f noise, play): so means over blocks are compared, whose scatter says how
+much such a mean is worth. Promises: arrays in, arrays out; k sensors at once. Refuses to know files and clocks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+__all__ = ["Informed", "Tolerance", "fit_informed"]
+
+_BLOCKS = 40
+"""Means that are compared; fewer where there are fewer than four readings in each."""
+_ROUNDS = 3
+_INFLATE = 2.0
+"""Scatter of block means counts twice: neighbouring blocks are not independent either."""
+
+
+class Tolerance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the datasheet says, in the channel's unit; zero means: it cannot be.
+
+    Attributes:
+        gain: half-width of the relative error of the slope, nonlinearity and all.
+        conditions: half-width of the effect of each condition, for one unit of it.
+        noise: standard deviation of a single reading, resolution and all: no less is believed.
+        slow: standard deviation of what changes too slowly to be averaged (1/f noise): no less is believed.
+    """
+
+    gain: float = 0.0
+    conditions: tuple[float, ...] = ()
+    noise: float = 0.0
+    slow: float = 0.0
+
+
+class Informed(NamedTuple):
+    """What was found about k sensors.
+
+    Attributes:
+        offset: (k,) corrected value at the centres.
+        gain: (k,) corrected units per raw unit.
+        conditions: (k, c) corrected units per unit of each condition.
+        centre: (k,) raw value the offset belongs to.
+        centres: (k, c) of the conditions.
+        covariance: (k, 2 + c, 2 + c) of offset, gain, conditions; with the variance of the reference's own offset.
+        noise: (k,) standard deviation from one reading to the next.
+        slow: (k,) standard deviation of what successive readings have in common, beside the parameters.
+    """
+
+    offset: Array
+    gain: Array
+    conditions: Array
+    centre: Array
+    centres: Array
+    covariance: Array
+    noise: Array
+    slow: Array
+
+
+def fit_informed(
+    raw: Array,
+    reference: Array,
+    conditions: Array,
+    tolerance: Tolerance,
+    *,
+    reference_u: float = 0.0,
+    reference_noise: float = 0.0,
+) -> Informed:
+    """Compare k sensors with their references.
+
+    Args:
+        raw: (n, k) in order of time; NaN where nothing was measured.
+        reference: (n, k) what the reference said.
+        conditions: (n, k, c) what surrounded the sensor.
+        tolerance: of the datasheet.
+        reference_u: standard uncertainty of the reference that averaging does not take away.
+        reference_noise: its standard deviation from reading to reading.
+
+    Raises:
+        ValueError: fewer than eight readings of a sensor.
+    """
+    there = np.isfinite(raw) & np.isfinite(reference) & np.isfinite(conditions).all(axis=2)
+    if len(raw) < 8 or there.sum(axis=0).min() < 8:  # noqa: PLR2004 - two blocks of four
+        raise ValueError("at least 8 pairs of each sensor are wanted")
+    centre = np.where(there, raw, 0.0).sum(axis=0) / there.sum(axis=0)
+    centres = np.where(there[..., None], conditions, 0.0).sum(axis=0) / there.sum(axis=0)[:, None]
+    difference = np.where(there, reference - raw, 0.0)
+    features = np.concatenate(
+        [np.ones((*raw.shape, 1)), (raw - centre)[..., None], conditions - centres], axis=2
+    )  # (n, k, p)
+    features = np.where(there[..., None], features, 0.0)
+    blocks, count = _blocks(there)
+    inside = tolerance.noise**2 + reference_noise**2
+    x, y = _means(features, blocks, count), _means(difference, blocks, count)
+    prior = np.array([0.0, *(_precision(a) for a in (tolerance.gain, *tolerance.conditions))])
+    at_least = inside / np.maximum(count, 1.0) + 0.5 * tolerance.slow**2
+    variance = at_least
+    for _ in range(_ROUNDS):
+        weight = np.where(count > 0.0, 1.0 / variance, 0.0)
+        information = np.einsum("bk,bki,bkj->kij", weight, x, x) + np.diag(prior)
+        covariance = np.linalg.inv(information)
+        found = np.einsum("kij,bk,bkj,bk->ki", covariance, weight, x, y)
+        scatter = (np.where(count > 0.0, y - np.einsum("bki,ki->bk", x, found), 0.0) ** 2).sum(axis=0)
+        scatter = scatter / (count > 0.0).sum(axis=0)
+        variance = np.maximum(at_least, _INFLATE * scatter)
+    left = np.where(there, difference - np.einsum("nki,ki->nk", features, found), np.nan)
+    noise, slow = _errors(left, tolerance, reference_noise)
+    covariance[:, 0, 0] += reference_u**2
+    return Informed(centre + found[:, 0], 1.0 + found[:, 1], found[:, 2:], centre, centres, covariance, noise, slow)
+
+
+def _precision(half_width: float) -> float:
+    """Of a rectangle; what cannot be is as good as certain to be zero."""
+    return 3.0 / half_width**2 if half_width > 0.0 else 1e30
+
+
+def _blocks(there: NDArray[np.bool_]) -> tuple[NDArray[np.intp], Array]:
+    """(n,) the block of each reading, and (blocks, k) how many of each sensor are in it."""
+    n = len(there)
+    blocks = np.arange(n) * max(min(_BLOCKS, n // 4), 2) // n
+    count = np.zeros((blocks[-1] + 1, there.shape[1]))
+    np.add.at(count, blocks, there.astype(np.float64))
+    return blocks, count
+
+
+def _means(cells: Array, blocks: NDArray[np.intp], count: Array) -> Array:
+    starts = np.flatnonzero(np.diff(blocks, prepend=-1))
+    sums: Array = np.add.reduceat(cells, starts, axis=0)
+    return sums / np.maximum(count, 1.0).reshape(*count.shape, *[1] * (cells.ndim - 2))
+
+
+def _errors(left: Array, tolerance: Tolerance, reference_noise: float) -> tuple[Array, Array]:
+    """(k,) noise from reading to reading, robustly from differences; and the rest of the scatter, which lasts."""
+    steps = np.diff(left, axis=0)
+    fast = (1.4826 * np.nanmedian(np.abs(steps), axis=0)) ** 2 / 2.0 - reference_noise**2
+    noise = np.sqrt(np.maximum(fast, 0.5 * tolerance.noise**2))
+    slow = np.nanmean(left**2, axis=0) - noise**2 - reference_noise**2
+    return noise, np.sqrt(np.maximum(slow, tolerance.slow**2))
