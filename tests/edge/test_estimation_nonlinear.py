@@ -264,3 +264,42 @@ def test_robust_says_when_the_filter_doubts_itself() -> None:
         return int((error > 1.0).sum())
 
     assert lost(3) < lost(30)
+
+
+def biased(seed: int) -> tuple[Model, Array, Array]:
+    """Ranges whose slow errors are states, a start that is metres off, the true place, and readings."""
+    rng = np.random.default_rng(seed)
+
+    def seen(state: Array) -> Array:
+        return ranges(state) + state[2:]
+
+    model = Model(
+        state=("x", "y", *"abcd"),
+        inputs=4,
+        mean=[10.0, 7.5, 0.0, 0.0, 0.0, 0.0],
+        covariance=np.diag([36.0, 25.0, *[0.1**2] * 4]),
+        transition=lambda state, _: state,
+        process_noise=lambda _, dt_s: np.diag([1e-4 * dt_s] * 2 + [1e-8 * dt_s] * 4),
+        measurement=seen,
+    )
+    true = np.array([rng.uniform(1.0, 19.0), rng.uniform(1.0, 14.0), *rng.normal(0.0, 0.1, 4)])
+    return model, true[:2], seen(true) + rng.normal(0.0, 0.02, (20, 4))
+
+
+def surprise(seed: int) -> float:
+    """Squared error of the place over its variance: 2 on average where the covariance is right."""
+    model, true, value = biased(seed)
+    out = track(model, "ekf", begin(model, "ekf"), np.full(20, 0.1), value, np.full((20, 4), 0.02**2), GAUSSIAN)
+    error = out.mean[-1, :2] - true
+    return float(error @ np.linalg.solve(out.covariance[-1, :2, :2], error))
+
+
+def test_a_wide_start_is_not_taken_for_slow_errors() -> None:
+    """From metres off, the filter linearises until it fits, and its covariance is right afterwards."""
+    assert np.mean([surprise(seed) for seed in range(20)]) < 4.0
+
+
+def test_negative_control_linearised_once_the_start_becomes_an_error_that_stays(monkeypatch: Any) -> None:
+    """Without the iteration the slow errors take up what one straight line missed, and stay wrong with confidence."""
+    monkeypatch.setattr("trueline_edge.estimation.nonlinear.ITERATIONS", 1)
+    assert np.mean([surprise(seed) for seed in range(20)]) > 20.0

@@ -5,8 +5,9 @@ pure, and cutting its rows elsewhere changes nothing; a surprising value moves l
 yet the filter does not stay lost: refused by most inputs for long enough, it opens up; diverged, it starts anew.
 Refuses to know what the state and the values mean.
 
-Sources: the extended filter, Gelb, "Applied Optimal Estimation", 1974, sec. 6.1; the unscented one, Julier and Uhlmann,
-Proc. IEEE 92, 2004, with van der Merwe's points; interacting models, Blom and Bar-Shalom, IEEE Trans. AC 33, 1988.
+Sources: the iterated extended filter, Gelb, "Applied Optimal Estimation", 1974, sec. 6.1; the unscented one, Julier
+and Uhlmann, Proc. IEEE 92, 2004, with van der Merwe's points; interacting models, Blom and Bar-Shalom, IEEE Trans. AC
+33, 1988.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ __all__ = ["ROBUST", "Kind", "Mode", "Model", "NonlinearOut", "NonlinearState", 
 Kind = Literal["ekf", "ukf", "imm"]
 """Extended; unscented; interacting: one extended filter for each mode of the model."""
 
+ITERATIONS: Final = 10
+CURVATURE: Final = 0.1
+"""What a linearisation may miss, as a share of an input's standard deviation, before it is done anew."""
 SPREAD: Final = (0.1, 2.0, 0.0)
 """alpha, beta, kappa of van der Merwe's points: close to the mean, best for Gaussians, whatever the dimension."""
 
@@ -325,10 +329,22 @@ class _Extended(_Shared):
         return self._seen(self.x), slope @ self.P @ slope.T
 
     def update(self, z: Array) -> None:
-        which = self.which
-        self._filter.update(
-            z, lambda x: self._slope(x)[which], lambda x: self._seen(x)[which], R=np.diag(self.variance)
-        )
+        """Iterated: linearised anew where it leads to, until the curvature between is small beside the noise.
+
+        Once is enough on a track. From a wide start it is not: what one step leaves would be taken for a slow error.
+        """
+        which, noise, before, spread = self.which, np.diag(self.variance), self.x, self.P
+        at, seen = before, self._seen(before)
+        for _ in range(ITERATIONS):
+            slope = self._slope(at)
+            self.x, self.P = before, spread
+            shown = (seen + slope @ (before - at))[which]
+            self._filter.update(z, lambda _, h=slope: h[which], lambda _, z=shown: z, R=noise)
+            after = self.x
+            seen, straight = self._seen(after), seen + slope @ (after - at)
+            at = after
+            if not ((seen - straight)[which] ** 2 > CURVATURE**2 * self.variance).any():
+                break
         self.P = self.P
 
 
