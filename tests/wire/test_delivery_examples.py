@@ -329,6 +329,22 @@ def test_a_stray_record_is_not_answered_while_a_group_is_open(desk: Desk) -> Non
     assert reply.ack.last == 3
 
 
+def test_an_answer_that_stays_the_same_is_signed_once(desk: Desk) -> None:
+    """Records that come again and again get the answer there is; a lane that has moved gets another."""
+    desk.append(1)
+    desk.settle()
+    desk.append(1)
+    (message,) = desk.poll()
+    desk.arrive(message)
+    desk.commit()
+    first, *others = desk.arrive(message, message, message)
+    assert [reply is first for reply in others] == [True, True]
+    desk.append(1)
+    desk.settle()
+    (moved,) = desk.arrive(message)
+    assert (first.ack.last, moved.ack.last) == (3, 4)
+
+
 def test_the_lane_is_read_again_after_another_consumer(desk: Desk) -> None:
     """A consumer that comes back answers with what the other one has committed since."""
     desk.append(1)

@@ -84,6 +84,7 @@ class _Lane:
     answers: dict[bytes, None] = field(default_factory=dict)  # epochs the commit's acknowledgements speak of
     early: dict[tuple[bytes, int], tuple[Record, bytes]] = field(default_factory=dict)
     children: Counter[bytes | None] = field(default_factory=Counter)  # of each parent, how many are known
+    told: Reply | None = None  # the last acknowledgement
 
     @classmethod
     def of(cls, committed: LaneState) -> _Lane:
@@ -407,9 +408,10 @@ class Receiver(Generic[DecodedT]):
 
     def _reread(self, key: tuple[str, Lane]) -> _Lane:
         """The lane as the store has it now: another consumer may have written it since."""
-        early = self._lanes[key].early if key in self._lanes else {}
+        known = self._lanes.get(key)
         self._lanes[key] = lane = _Lane.of(self._store.lane(*key))
-        lane.early = early
+        if known is not None:
+            lane.early, lane.told = known.early, known.told
         return lane
 
     def _join(self, key: tuple[str, Lane], lane: _Lane) -> None:
@@ -431,7 +433,9 @@ class Receiver(Generic[DecodedT]):
             credit=self.credit,
             lost=sum(lane.committed.lost.values()) if key[1] is Lane.DATA else 0,
         )
-        return Reply(key[0], ack, ack.seal(self._signer))
+        if lane.told is None or lane.told.ack != ack:  # records that come again get the same answer: sign it once
+            lane.told = Reply(key[0], ack, ack.seal(self._signer))
+        return lane.told
 
     @property
     def open_frames(self) -> int:
