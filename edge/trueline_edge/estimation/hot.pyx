@@ -2,7 +2,7 @@
 """The hot loops, compiled. Each is the twin of the function of its name in `textbook`, where it can be read with its
 source; the tests hold the two together. Nothing here takes the GIL while it works."""
 
-from libc.math cimport INFINITY, NAN, exp, isfinite, isinf, isnan, pow, sqrt
+from libc.math cimport INFINITY, NAN, exp, fabs, isfinite, isinf, isnan, pow, sqrt
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -474,6 +474,80 @@ def fuse_level(
                 here[0], here[1] = m, p
                 mean[i, k], var[i, k], innovation[i, k], nis[i, k] = m, p, e, x
     free(work)
+
+
+def limits(const double[:, :] value, double low, double high, double inner_low, double inner_high,
+           unsigned char[:, ::1] verdict):
+    cdef Py_ssize_t n = value.shape[0], channels = value.shape[1], i, k
+    cdef double z
+    with nogil:
+        for i in range(n):
+            for k in range(channels):
+                z = value[i, k]
+                verdict[i, k] = (z == z) + ((z < inner_low) | (z > inner_high))
+                if (z < low) | (z > high):
+                    verdict[i, k] = 3
+
+
+def repeats(double[:, ::1] past, const double[:, :] value, const double[::1] tolerance, int suspect,
+            unsigned char[:, ::1] verdict):
+    cdef Py_ssize_t n = value.shape[0], channels = value.shape[1], fail = past.shape[0], i, k, at, j, run
+    cdef double z, within, low, high
+    cdef double* values = <double*>malloc((fail + n) * sizeof(double))
+    if values == NULL:
+        raise MemoryError
+    with nogil:
+        for k in range(channels):
+            for j in range(fail):
+                values[j] = past[j, k]
+            at, run, within = fail, -1, tolerance[k]
+            for i in range(n):
+                z = value[i, k]
+                verdict[i, k] = 0
+                if isnan(z):
+                    continue
+                if run >= 0 and z == values[at - 1]:
+                    run = min(run + 1, fail)  # what was near the one before is as near to its like
+                else:
+                    run = 0
+                    while run < fail and fabs(z - values[at - 1 - run]) <= within:
+                        run += 1
+                if not isnan(values[at - suspect]):
+                    verdict[i, k] = 3 if run >= fail else 2 if run >= suspect else 1
+                values[at] = z
+                at += 1
+            for j in range(fail):
+                past[j, k] = values[at - fail + j]
+    free(values)
+
+
+def leaps(const double[:, :] value, const long long[::1] clock_ns, const double[::1] step, double suspect_per_s,
+          double fail_per_s, int step_samples, double[::1] believed, long long[::1] age_ns, double[::1] waiting,
+          long long[::1] waiting_age_ns, long long[::1] agreeing, unsigned char[:, ::1] verdict):
+    cdef Py_ssize_t n = value.shape[0], channels = value.shape[1], i, k
+    cdef double x, change, elapsed_s
+    cdef long long now_ns
+    cdef bint known
+    with nogil:
+        for i in range(n):
+            now_ns = clock_ns[i]
+            for k in range(channels):
+                x = value[i, k]
+                verdict[i, k] = 0
+                if isnan(x):
+                    continue
+                known = not isnan(believed[k])
+                change, elapsed_s = fabs(x - believed[k]) - step[k], (now_ns + age_ns[k]) * 1e-9
+                if not known or change > fail_per_s * elapsed_s:
+                    change, elapsed_s = fabs(x - waiting[k]) - step[k], (now_ns + waiting_age_ns[k]) * 1e-9
+                    agreeing[k] = agreeing[k] + 1 if agreeing[k] > 0 and change <= fail_per_s * elapsed_s else 1
+                    waiting[k], waiting_age_ns[k] = x, -now_ns
+                    if agreeing[k] < (step_samples if known else 2):
+                        verdict[i, k] = 3 if known else 0
+                        continue
+                believed[k], age_ns[k] = x, -now_ns
+                agreeing[k] = 0
+                verdict[i, k] = 2 if change > suspect_per_s * elapsed_s else 1
 
 
 cdef Pair* network(int width) except NULL:

@@ -58,6 +58,7 @@ __all__ = [
     "fuse_level",
     "hampel",
     "hampel_fresh",
+    "implementation",
     "kalman_level",
     "kalman_linear",
     "kalman_trend",
@@ -80,6 +81,11 @@ def _choose() -> tuple[Any, Literal["cython", "textbook"]]:
 _hot, _name = _choose()
 IMPLEMENTATION: Final[Literal["cython", "textbook"]] = _name
 """Which kernels are in use."""
+
+
+def implementation() -> Any:
+    """The module of the kernels in use."""
+    return _hot
 
 
 def elapsed_s(last_ns: int | None, time_ns: NDArray[np.int64]) -> tuple[Array, int | None]:

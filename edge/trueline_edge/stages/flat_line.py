@@ -6,9 +6,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from trueline_edge.stages.stage import StageSettings, channel_mask, pack_arrays, unpack_arrays, usable
-from trueline_edge.stages.windows import sliding_extreme
-from trueline_wire.readings import Flag, Readings, Reason
+from trueline_edge.estimation.sequences import repeats
+from trueline_edge.stages.stage import (
+    StageSettings,
+    apply_verdict,
+    channel_mask,
+    measured,
+    pack_arrays,
+    unpack_arrays,
+)
+from trueline_wire.readings import Readings, Reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["FlatLine"]
 
 _REPEATS_MAX = 10_000  # the state saved with each frame holds so many values a channel
-_LOOK_BACK = 6  # so many values back, before windows are looked at
 
 
 class FlatLine(StageSettings, frozen=True, kw_only=True, tag="flat_line"):
@@ -72,22 +78,10 @@ class FlagFlatLine:
         self._past = _Past(np.full((config.fail_repeats, len(schema.channels)), np.nan))
 
     def __call__(self, readings: Readings, /) -> Readings:
-        trusted = usable(readings) & self._judged
-        if trusted.all():
-            repeats, evaluated, past = self._judge(self._past.values, readings.value, self._tolerance)
-        else:
-            repeats, evaluated, past = np.zeros(trusted.shape, np.int8), trusted.copy(), self._past.values.copy()
-            for k in np.flatnonzero(trusted.any(axis=0)):
-                rows = trusted[:, k]
-                repeats[rows, k], evaluated[rows, k], past[:, k] = self._judge(
-                    self._past.values[:, k], readings.value[rows, k], self._tolerance[k]
-                )
+        value = measured(readings, self._judged)
+        verdict, past = repeats(self._past.values, value, self._tolerance, self._config.suspect_repeats)
         self._past = _Past(past)
-        return (
-            readings.passed(evaluated)
-            .flagged(repeats >= 1, Flag.SUSPECT, Reason.FLAT_LINE)
-            .flagged(repeats > 1, Flag.FAIL, Reason.FLAT_LINE)
-        )
+        return apply_verdict(readings, verdict, Reason.FLAT_LINE)
 
     def flush(self) -> Readings:
         """Nothing is held back."""
@@ -100,40 +94,3 @@ class FlagFlatLine:
     def restore(self, state: bytes) -> None:
         """Go on with the values of another life."""
         self._past = _Past(*unpack_arrays(state, self._past.values))
-
-    def _judge(
-        self, past: NDArray[np.float64], now: NDArray[np.float64], tolerance: NDArray[np.float64]
-    ) -> tuple[NDArray[np.int8], NDArray[np.bool_], NDArray[np.float64]]:
-        """(n, ...) 0, 1 suspect or 2 fail; whether there were values enough to say so; the past of the next."""
-        suspect, fail = self._config.suspect_repeats, self._config.fail_repeats
-        values = np.concatenate([past, now])
-        evaluated = ~np.isnan(values[fail - suspect : len(values) - suspect])
-        repeats = np.zeros(now.shape, np.int8)
-        if _any_repeat(values, min(suspect, _LOOK_BACK), now, tolerance):
-            repeats += _repeat(values[fail - suspect :], suspect, now, tolerance)
-            if repeats.any():
-                repeats += _repeat(values, fail, now, tolerance)
-        return repeats, evaluated, values[len(values) - fail :]
-
-
-def _any_repeat(
-    values: NDArray[np.float64], count: int, now: NDArray[np.float64], tolerance: NDArray[np.float64]
-) -> bool:
-    """Is any of the last n of `values` within the tolerance of each of the `count` before it? Cheap where none is."""
-    start, k = len(values) - len(now), now[:1].size
-    flat, old = now.reshape(-1), values.reshape(-1)
-    within = np.broadcast_to(tolerance, now.shape).reshape(-1)
-    cells = np.flatnonzero(np.abs(now - values[start - 1 : -1]) <= tolerance)
-    for lag in range(2, count + 1):
-        cells = cells[np.abs(flat[cells] - old[cells + (start - lag) * k]) <= within[cells]]
-    return len(cells) > 0
-
-
-def _repeat(
-    values: NDArray[np.float64], count: int, now: NDArray[np.float64], tolerance: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    """(n, ...) is each of the last n of `values` within the tolerance of the `count` before it? NaN is not."""
-    highest = sliding_extreme(values, count + 1, np.maximum)
-    lowest = sliding_extreme(values, count + 1, np.minimum)
-    flat: NDArray[np.bool_] = (highest - now <= tolerance) & (now - lowest <= tolerance)
-    return flat

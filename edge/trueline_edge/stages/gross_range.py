@@ -5,7 +5,10 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from trueline_edge.stages.stage import StageSettings, Stateless, channel_mask
+import numpy as np
+
+from trueline_edge.estimation.sequences import limits
+from trueline_edge.stages.stage import StageSettings, Stateless, apply_verdict, channel_mask
 from trueline_wire.readings import Flag, Readings, Reason
 
 if TYPE_CHECKING:
@@ -52,12 +55,11 @@ class FlagGrossRange(Stateless):
         self._judged = channel_mask(schema, config.channels)
 
     def __call__(self, readings: Readings, /) -> Readings:
-        limits, value = self._config, readings.value
-        judged = self._judged & (value == value) & (readings.flag < Flag.FAIL)  # noqa: PLR0124 - false for NaN alone
-        implausible = (value < limits.suspect_minimum) | (value > limits.suspect_maximum)
-        outside = (value < limits.minimum) | (value > limits.maximum)
-        return (
-            readings.passed(judged)
-            .flagged(judged & implausible, Flag.SUSPECT, Reason.GROSS_RANGE)
-            .flagged(judged & outside, Flag.FAIL, Reason.GROSS_RANGE)
-        )
+        limits_, value = self._config, readings.value
+        if not self._judged.all():
+            value = np.where(self._judged, value, np.nan)
+        if readings.flag.size and readings.flag.max() >= Flag.FAIL:
+            value = np.where(readings.flag < Flag.FAIL, value, np.nan)
+        inner = (limits_.suspect_minimum, limits_.suspect_maximum)
+        verdict = limits(value, (limits_.minimum, limits_.maximum), inner)
+        return apply_verdict(readings, verdict, Reason.GROSS_RANGE)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 import msgspec
 import numpy as np
 
-from trueline_wire.readings import Flag, Readings
+from trueline_wire.readings import Flag, Readings, Reason
 from trueline_wire.settings import Objection
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ __all__ = [
     "StageSettings",
     "Stateless",
     "Thinner",
+    "apply_verdict",
     "channel_mask",
+    "measured",
     "pack_arrays",
     "pack_readings",
     "unknown_channels",
@@ -167,6 +169,27 @@ def usable(readings: Readings) -> NDArray[np.bool_]:
     if flag.size and flag.max() >= Flag.FAIL:
         finite &= flag < Flag.FAIL
     return finite
+
+
+def measured(readings: Readings, judged: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(n, k) the values of usable cells of the judged channels (k,); NaN elsewhere."""
+    trusted = usable(readings)
+    if not judged.all():
+        trusted &= judged
+    return readings.value if trusted.all() else np.where(trusted, readings.value, np.nan)
+
+
+def apply_verdict(readings: Readings, verdict: NDArray[np.uint8], reason: Reason) -> Readings:
+    """Flags from a kernel's verdicts (n, k): 0 nothing, 1 PASS, 2 SUSPECT, 3 FAIL."""
+    if not verdict.size:
+        return readings
+    readings = readings.passed(verdict >= 1)
+    worst = verdict.max()
+    if worst >= 2:  # noqa: PLR2004 - as above
+        readings = readings.flagged(verdict == 2, Flag.SUSPECT, reason)  # noqa: PLR2004
+    if worst >= 3:  # noqa: PLR2004
+        readings = readings.flagged(verdict == 3, Flag.FAIL, reason)  # noqa: PLR2004
+    return readings
 
 
 def pack_arrays(*arrays: NDArray[Any]) -> bytes:

@@ -8,7 +8,19 @@ from trueline_edge.estimation.textbook.bank import bank_level
 from trueline_edge.estimation.textbook.fuse import fuse_level
 from trueline_edge.estimation.textbook.level import kalman_level
 from trueline_edge.estimation.textbook.linear import kalman_linear
+from trueline_edge.estimation.textbook.sequences import leaps, limits, repeats
 from trueline_edge.estimation.textbook.trend import kalman_trend
 from trueline_edge.estimation.textbook.windows import hampel, hampel_centred
 
-__all__ = ["bank_level", "fuse_level", "hampel", "hampel_centred", "kalman_level", "kalman_linear", "kalman_trend"]
+__all__ = [
+    "bank_level",
+    "fuse_level",
+    "hampel",
+    "hampel_centred",
+    "kalman_level",
+    "kalman_linear",
+    "kalman_trend",
+    "leaps",
+    "limits",
+    "repeats",
+]

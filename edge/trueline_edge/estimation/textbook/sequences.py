@@ -1,0 +1,80 @@
+"""One value after the other: is it within limits, does it repeat those before it, does it leap?"""
+
+from __future__ import annotations
+
+from math import isnan
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+    Whole = NDArray[np.int64]
+
+__all__ = ["leaps", "limits", "repeats"]
+
+_PASS, _SUSPECT, _FAIL = 1, 2, 3
+_CONFIRMED = 2
+"""So many that agree are believed at the start."""
+
+
+def limits(
+    value: Array, low: float, high: float, inner_low: float, inner_high: float, verdict: NDArray[np.uint8]
+) -> None:
+    """NaN is not judged."""
+    verdict[...] = np.where(
+        (value < low) | (value > high),
+        _FAIL,
+        np.where((value < inner_low) | (value > inner_high), _SUSPECT, np.where(np.isnan(value), 0, _PASS)),
+    )
+
+
+def repeats(past: Array, value: Array, tolerance: Array, suspect: int, verdict: NDArray[np.uint8]) -> None:
+    """`past` (fail, k): the last values measured, oldest first, NaN where there are fewer."""
+    fail = len(past)
+    for k in range(value.shape[1]):
+        values = past[:, k].tolist()
+        for i, z in enumerate(value[:, k].tolist()):
+            verdict[i, k] = 0
+            if isnan(z):
+                continue
+            near = [abs(z - before) <= tolerance[k] for before in reversed(values)]
+            if not isnan(values[-suspect]):
+                verdict[i, k] = _FAIL if all(near[:fail]) else _SUSPECT if all(near[:suspect]) else _PASS
+            values = [*values[1:], z]
+        past[:, k] = values
+
+
+def leaps(
+    value: Array,
+    clock_ns: Whole,
+    step: Array,
+    suspect_per_s: float,
+    fail_per_s: float,
+    step_samples: int,
+    believed: Array,
+    age_ns: Whole,
+    waiting: Array,
+    waiting_age_ns: Whole,
+    agreeing: Whole,
+    verdict: NDArray[np.uint8],
+) -> None:
+    """Past, (k,) each: the value believed, the one that waits to be (NaN: none), their ages, how many agree."""
+    for k in range(value.shape[1]):
+        for i, x in enumerate(value[:, k].tolist()):
+            verdict[i, k] = 0
+            if isnan(x):
+                continue
+            known, now_ns = not isnan(believed[k]), int(clock_ns[i])
+            change, elapsed_s = abs(x - float(believed[k])) - step[k], (now_ns + int(age_ns[k])) * 1e-9
+            if not known or change > fail_per_s * elapsed_s:
+                change, elapsed_s = abs(x - float(waiting[k])) - step[k], (now_ns + int(waiting_age_ns[k])) * 1e-9
+                agreeing[k] = agreeing[k] + 1 if agreeing[k] > 0 and change <= fail_per_s * elapsed_s else 1
+                waiting[k], waiting_age_ns[k] = x, -now_ns
+                if agreeing[k] < (step_samples if known else _CONFIRMED):
+                    verdict[i, k] = _FAIL if known else 0
+                    continue
+            believed[k], age_ns[k], agreeing[k] = x, -now_ns, 0
+            verdict[i, k] = _SUSPECT if change > suspect_per_s * elapsed_s else _PASS
