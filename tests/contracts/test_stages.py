@@ -32,6 +32,7 @@ from trueline_edge.stages import (
     Noise,
     Normalise,
     RateOfChange,
+    SelfCalibrate,
     Significance,
     Spike,
     StageChoice,
@@ -147,6 +148,10 @@ STAGES |= {
     ),
     "fuse, learning a day": Fuse(name="f", inputs=("c",), model="daily"),
     "fuse, smoothed": msgspec.structs.replace(FUSE, lag_rows=4, noise="given", q=0.1, r=0.2),
+    "self_calibrate": SelfCalibrate(name="sc", inputs=("a", "c", "b"), bias_u=2.0),
+    "self_calibrate, with a reference, drift and gain": SelfCalibrate(
+        name="sc", inputs=("a", "c"), reference="b", details=True, gain_u=0.1, drift_u_per_day=0.1, walk_u_per_day=0.1
+    ),
     "fuse, smoothed and learning": Fuse(inputs=("a", "b"), each=True, lag_rows=7),
 }
 MAKERS: dict[str, Callable[[], Any]] = {name: lambda c=config: c.stage(SCHEMA) for name, config in STAGES.items()}  # type: ignore[misc]

@@ -17,6 +17,7 @@ from trueline_edge.stages.neighbours import Neighbours
 from trueline_edge.stages.noise import Noise
 from trueline_edge.stages.normalise import Normalise
 from trueline_edge.stages.rate_of_change import RateOfChange
+from trueline_edge.stages.self_calibrate import SelfCalibrate
 from trueline_edge.stages.significance import Significance
 from trueline_edge.stages.spike import Spike
 from trueline_edge.stages.stage import Stage, StageConfig, StageSettings, Thinner
@@ -38,6 +39,7 @@ __all__ = [
     "Noise",
     "Normalise",
     "RateOfChange",
+    "SelfCalibrate",
     "Significance",
     "Spike",
     "Stage",
@@ -66,4 +68,5 @@ StageChoice = (
     | Timing
     | Calibrate
     | Fuse
+    | SelfCalibrate
 )
