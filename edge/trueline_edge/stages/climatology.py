@@ -106,17 +106,23 @@ class FlagClimatology(Stateless):
             self._expected[band.covers()] = limits
 
     def __call__(self, readings: Readings, /) -> Readings:
+        if not len(readings):
+            return readings
         local = readings.time_ns + self._offset_ns(readings.time_ns)
-        month = local.view("datetime64[ns]").astype("datetime64[M]").astype(np.int64) % _MONTHS
-        hour = local // _HOUR_NS % _HOURS
-        minimum, maximum, fail_minimum, fail_maximum = self._expected[month, hour].T[:, :, None]
-        value = readings.value
-        cells = usable(readings) & self._judged
-        return (
-            readings.passed(cells & ~np.isnan(minimum))
-            .flagged(cells & ((value < minimum) | (value > maximum)), Flag.SUSPECT, Reason.CLIMATOLOGY)
-            .flagged(cells & ((value < fail_minimum) | (value > fail_maximum)), Flag.FAIL, Reason.CLIMATOLOGY)
-        )
+        hours = local // _HOUR_NS
+        if hours.min() == hours.max():
+            hours = hours[:1]
+        month = (hours * _HOUR_NS).view("datetime64[ns]").astype("datetime64[M]").astype(np.int64) % _MONTHS
+        minimum, maximum, fail_minimum, fail_maximum = self._expected[month, hours % _HOURS].T[:, :, None]
+        value, cells = readings.value, usable(readings)
+        cells &= self._judged
+        cells &= ~np.isnan(minimum)
+        readings = readings.passed(cells)
+        for low, high, flag in ((minimum, maximum, Flag.SUSPECT), (fail_minimum, fail_maximum, Flag.FAIL)):
+            outside = (value < low) | (value > high)
+            if outside.any():
+                readings = readings.flagged(outside & cells, flag, Reason.CLIMATOLOGY)
+        return readings
 
     def _offset_ns(self, time_ns: NDArray[np.int64]) -> NDArray[np.int64] | int:
         """(n,) what the zone's clocks are ahead of UTC."""

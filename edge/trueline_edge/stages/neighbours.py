@@ -77,19 +77,43 @@ class FlagNeighbours(Stateless):
         if not len(readings):
             return readings
         config, group = self._config, self._group
-        trusted = usable(readings)[:, group]
-        value = readings.value[:, group]
-        apart, others = _apart(value if trusted.all() else np.where(trusted, value, inf), trusted)
-        evaluated, suspect, fail = (np.zeros(readings.value.shape, np.bool_) for _ in range(3))
-        evaluated[:, group] = judged = trusted & (others >= config.neighbours_min)
-        too_far = judged & (apart > config.fail)
-        fail[:, group] = too_far & (others > 1)
-        suspect[:, group] = too_far | (judged & (apart > config.suspect))
-        return (
-            readings.passed(evaluated)
-            .flagged(suspect, Flag.SUSPECT, Reason.MULTI_VARIATE)
-            .flagged(fail, Flag.FAIL, Reason.MULTI_VARIATE)
-        )
+        trusted, value = usable(readings), readings.value
+        if len(group) < value.shape[1]:
+            trusted, value = trusted[:, group], value[:, group]
+        if trusted.all():
+            apart, others = _apart_of_all(value), np.full((1, 1), len(group) - 1)
+        else:
+            apart, others = _apart(np.where(trusted, value, inf), trusted)
+        judged = trusted & (others >= config.neighbours_min)
+        readings = readings.passed(self._widened(judged))
+        far = apart > min(config.suspect, config.fail)
+        if not far.any():
+            return readings
+        far &= judged
+        wrong = far & (apart > config.fail) & (others > 1)
+        readings = readings.flagged(self._widened(far), Flag.SUSPECT, Reason.MULTI_VARIATE)
+        return readings.flagged(self._widened(wrong), Flag.FAIL, Reason.MULTI_VARIATE)
+
+    def _widened(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(n, k) from a mask (n, g) of the group's channels."""
+        if len(self._group) == len(self.schema.channels):
+            return mask
+        wide = np.zeros((len(mask), len(self.schema.channels)), np.bool_)
+        wide[:, self._group] = mask
+        return wide
+
+
+def _apart_of_all(value: NDArray[np.float64]) -> NDArray[np.float64]:
+    """As `_apart`, where all g are trusted: the ranks of the middle ones are the same in each row."""
+    others = value.shape[1] - 1
+    if not others:
+        return np.full(value.shape, inf)
+    rank = np.sort(value, axis=1)
+    apart = []
+    for at in sorted({(others - 1) // 2, others // 2}):
+        here, behind = rank[:, at : at + 1], rank[:, at + 1 : at + 2]
+        apart.append(np.abs(value - np.where(here < value, here, behind)))
+    return np.minimum(apart[0], apart[-1])
 
 
 def _apart(value: NDArray[np.float64], trusted: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

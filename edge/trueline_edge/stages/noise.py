@@ -93,7 +93,8 @@ class FlagNoise:
         if not len(readings):
             return readings
         config, n = self._config, len(readings)
-        trusted = usable(readings) & self._judged
+        trusted = usable(readings)
+        trusted &= self._judged
         value = readings.value if trusted.all() else np.where(trusted, readings.value, np.nan)
         values = np.concatenate([self._past.values, value])
         second = values[2:] - values[1:-1]
@@ -101,21 +102,23 @@ class FlagNoise:
         second += values[:-2]
         squares = np.concatenate([self._past.squares, second * second])
         variance = self._variance(squares)
-        suspect: NDArray[np.float64] | float = config.suspect**2
-        fail: NDArray[np.float64] | float = config.fail**2
+        suspect: NDArray[np.float64] | float = config.suspect**2 if config.suspect < inf else inf
+        fail: NDArray[np.float64] | float = config.fail**2 if config.fail < inf else inf
         learnt = self._past.learnt
         if self._learns:
             first, learnt = self._learn(squares[config.window - 1 :])
             suspect = np.fmin(suspect, first * config.suspect_times**2) if config.suspect_times < inf else suspect
             fail = np.fmin(fail, first * config.fail_times**2) if config.fail_times < inf else fail
-            if min(config.suspect, config.fail) == inf:
+            if min(config.suspect, config.fail) == inf and np.isnan(first).any():
                 variance[np.isnan(first)] = np.nan
         self._past = _Past(values[n:], squares[n:], learnt)
-        return (
-            readings.passed(trusted & ~np.isnan(variance))
-            .flagged(trusted & (variance > suspect), Flag.SUSPECT, Reason.NOISE)
-            .flagged(trusted & (variance > fail), Flag.FAIL, Reason.NOISE)
-        )
+        known = ~np.isnan(variance)
+        known &= trusted
+        readings = readings.passed(known)
+        for limit, flag in ((suspect, Flag.SUSPECT), (fail, Flag.FAIL)):
+            if limit is not inf and (loud := variance > limit).any():
+                readings = readings.flagged(loud & known, flag, Reason.NOISE)
+        return readings
 
     def flush(self) -> Readings:
         """Nothing is held back."""
@@ -132,21 +135,23 @@ class FlagNoise:
     def _variance(self, squares: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, k) the variance of the noise in the window that ends at each row; NaN where too little is known."""
         window = self._config.window
+        whole = sliding_sum(squares, window)
+        if not np.isnan(whole).any():
+            whole /= 6.0 * window
+            return whole
         known = ~np.isnan(squares)
-        if known.all():
-            return sliding_sum(squares, window) / (6.0 * window)
         count = sliding_sum(known.astype(np.float64), window)
         total = sliding_sum(np.where(known, squares, 0.0), window)
         variance: NDArray[np.float64] = np.where(count >= window / 2.0, total / (6.0 * np.maximum(count, 1.0)), np.nan)
         return variance
 
     def _learn(self, squares: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(n, k) the variance of the first noise, NaN on rows where it was not yet known; what is to be remembered."""
+        """(n, k), or (k,) once learnt: the variance of the first noise, NaN on rows before; what is to be remembered."""
         wanted = float(self._config.learn_samples)
         had = self._past.learnt
         if (had[0] >= wanted).all():
             first = np.maximum(had[1] / (6.0 * wanted), self._least)
-            return np.broadcast_to(first, squares.shape), had
+            return first, had
         known = ~np.isnan(squares)
         count = np.cumsum(np.concatenate([had[:1], known]), axis=0)
         taken = np.where(known & (count[1:] <= wanted), squares, 0.0)
