@@ -222,8 +222,8 @@ def main() -> None:
     print("fault   rmse raw  rmse out  worst out  rows 1 K off  in the 95 % band  without value  t1 flagged")
     for v in verdicts:
         print(
-            f"{v['fault']:<7} {v['rmse_raw_K']:6.3f} K  {v['rmse_out_K']:6.3f} K  {v['worst_out_K']:7.3f} K  {v['rows_1_K_off']:12}  "
-            f"{v['coverage_95']:15.1%}  {v['without_value']:13}  {v['t1_flagged']:10}"
+            f"{v['fault']:<7} {v['rmse_raw_K']:6.3f} K  {v['rmse_out_K']:6.3f} K  {v['worst_out_K']:7.3f} K  "
+            f"{v['rows_1_K_off']:12}  {v['coverage_95']:15.1%}  {v['without_value']:13}  {v['t1_flagged']:10}"
         )
     print(f"pictures: {options.out}")
 

@@ -103,7 +103,7 @@ def test_everything_is_said(tmp_path: Path) -> None:
         verdict="orphaned",
         rows_orphaned=5,
         rows_thinned=6,
-        lost_before_spool={"source_overrun": 7},
+        lost_before_spool={"source_overrun": 7, "insignificant": 8},
         alarms={"restored_or_cloned": 1},
     )
     table = room.as_table([odd], None)
@@ -111,6 +111,7 @@ def test_everything_is_said(tmp_path: Path) -> None:
         "5 rows in tails",
         "6 rows thinned",
         "7 rows lost before the spool, source_overrun",
+        "8 rows left out by the device, within the error bounds",
         "restored_or_cloned",
     ):
         assert word in table

@@ -311,7 +311,10 @@ function laneAccount(lane) {
     }
   }
   fact("Spoken of by the device", count(lane.rows_head));
-  for (const [why, n] of Object.entries(lane.lost_before_spool)) if (n) fact(`Lost before the spool: ${reasonName(why)}`, count(n), "bad");
+  for (const [why, n] of Object.entries(lane.lost_before_spool)) {
+    if (n && why === "insignificant") fact("Left out by the device, within its error bounds", count(n));
+    else if (n) fact(`Lost before the spool: ${reasonName(why)}`, count(n), "bad");
+  }
   for (const [what, n] of Object.entries(lane.alarms)) if (n) fact(`Alarm: ${reasonName(what)}`, count(n), "bad");
   box.append(share, facts);
   const each = lane.values ? `, ${(lane.bytes / lane.values).toFixed(2)} B a value` : "";
