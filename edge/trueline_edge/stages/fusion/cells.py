@@ -88,8 +88,10 @@ def systematic_variance(
     Returns:
         (..., m) the declared one squared; else what the noise leaves unexplained of the stated variance; else zero.
     """
-    rest = np.fmax(var - r, 0.0)
-    return np.where(np.isnan(declared), rest, declared * declared)
+    rest = var - r
+    np.fmax(rest, 0.0, out=rest)
+    unknown = np.isnan(declared)
+    return rest if unknown.all() else np.where(unknown, rest, declared * declared)
 
 
 def carried(now: NDArray[np.float64], before: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -101,8 +103,15 @@ def carried(now: NDArray[np.float64], before: NDArray[np.float64]) -> tuple[NDAr
     gaps = np.isnan(now)
     if not len(now):
         return now, before
-    if not gaps.any():
+    cells = np.flatnonzero(gaps)
+    if not len(cells):
         return now, now[-1].copy()
+    if len(cells) <= _FEW:
+        whole = np.concatenate([before[None], now])
+        flat, width = whole.reshape(-1), now[0].size
+        for cell in cells.tolist():  # in order of rows: the one above is filled already
+            flat[cell + width] = flat[cell]
+        return whole[1:], whole[-1].copy()
     rows = np.arange(len(now)).reshape(-1, *[1] * (now.ndim - 1))
     last = np.maximum.accumulate(np.where(gaps, -1, rows), axis=0)
     filled = np.where(last < 0, before, np.take_along_axis(now, np.maximum(last, 0), axis=0))
@@ -118,11 +127,15 @@ def moved_nothing(
 ) -> NDArray[np.bool_] | None:
     """Which values were beyond the gate and left the mean where it was; None where none were."""
     beyond = nis > gate * gate
-    if not beyond.any():
+    cells = np.nonzero(beyond)
+    if not len(cells[0]):
         return None
-    stayed: NDArray[np.bool_] = np.abs(mean - (value - innovation)) < _STEP_SHARE * np.abs(innovation)
-    return beyond & stayed
+    surprise = innovation[cells]
+    beyond[cells] = np.abs(mean[cells] - (value[cells] - surprise)) < _STEP_SHARE * np.abs(surprise)
+    return beyond
 
 
+_FEW = 64
+"""Gaps that are filled one by one."""
 _STEP_SHARE = 0.25
 """A step that is followed takes the mean almost all the way; a value that is refused takes it nowhere."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -50,6 +50,8 @@ class Fusing:
         for o, output in enumerate(outputs):
             self._inputs[o, : len(output.inputs)] = [names.index(name) for name in output.inputs]
             self._absent[o, : len(output.inputs)] = False
+        firsts = self._inputs[:, 0]
+        self._plain = self._m == 1 and bool((np.diff(firsts) == 1).all())  # neighbours, each by itself
         self._details, self._first = config.details, len(names)
         added = _channels(schema, outputs, details=config.details)
         self.schema = replace(schema, channels=(*schema.channels, *added))
@@ -91,19 +93,27 @@ class Fusing:
 
     def _cells(self, readings: Readings, dt_s: NDArray[np.float64]) -> tuple[Cells, NDArray[np.bool_] | None]:
         """What carries information, and which of it is SUSPECT."""
-        value, flag = readings.value[:, self._inputs], readings.flag[:, self._inputs]
-        var = np.square(readings.u[:, self._inputs], dtype=np.float64)
+        value, flag = self._of_inputs(readings.value), self._of_inputs(readings.flag)
+        var = np.square(self._of_inputs(readings.u), dtype=np.float64)
         suspect = widening = None
-        if flag.max() > Flag.NOT_EVALUATED:
-            value[flag >= Flag.FAIL] = np.nan
+        if (worst := flag.max()) > Flag.NOT_EVALUATED:
+            if worst >= Flag.FAIL:
+                value[flag >= Flag.FAIL] = np.nan
             if (suspect := flag == Flag.SUSPECT).any():
                 widening = np.where(suspect, SUSPECT_WIDENS**2, 1.0)
             else:
                 suspect = None
         if self._m > 1 and self._absent.any():
             value[:, self._absent] = np.nan
-        value[np.isinf(value)] = np.nan
+        if (infinite := np.isinf(value)).any():
+            value[infinite] = np.nan
         return Cells(dt_s, value, var, widening), suspect
+
+    def _of_inputs(self, column: NDArray[Any]) -> NDArray[Any]:
+        """(n, k, m) of the (n, channels) of a batch."""
+        if self._plain:
+            return column[:, self._inputs[0, 0] : self._inputs[-1, 0] + 1, None].copy()
+        return column[:, self._inputs]
 
     def _combine(self, cells: Cells) -> Combined:
         """Each output by its combiner."""
@@ -128,6 +138,10 @@ class Fusing:
             self._age[:] = 0
             return ~fresh
         n = len(fresh)
+        if self._timeout_ns is None and (self._age[0] + np.count_nonzero(~fresh, axis=0) <= TIMEOUT_ROWS).all():
+            rest = np.where(fresh.any(axis=0), np.argmax(fresh[::-1], axis=0), n + self._age[0])
+            self._age[0] = np.minimum(rest, _NEVER)  # the age in rows is the one that is asked for
+            return np.zeros(fresh.shape, np.bool_)
         rows = np.arange(1, n + 1)[:, None]
         limit = np.int64(self._timeout_ns + 1 if self._timeout_ns is not None else 1)
         elapsed = np.cumsum(np.clip(dt_ns, 0, limit))[:, None]
@@ -163,7 +177,8 @@ class Fusing:
         if gone.any():
             value[:, out][gone], u[:, out][gone], flag[:, out][gone] = np.nan, np.nan, Flag.MISSING
             reason[:, out][gone] = np.where(stale, Reason.MISSING | Reason.STALE, Reason.MISSING)[gone]
-        u[:, out][np.isinf(u[:, out])] = np.nan
+        if (unknown := np.isinf(combined.var)).any():
+            u[:, out][unknown] = np.nan
         if self._details:
             weights = combined.weight[:, ~self._absent]
             details = np.concatenate([combined.innovation, combined.nis, weights], axis=1)
@@ -184,11 +199,12 @@ class Fusing:
         if combined.outvoted is not None:
             reason[combined.outvoted.any(axis=2)] |= np.uint32(Reason.CONSISTENCY)
         if suspect is not None:
-            counted = combined.weight > 0.0
+            rows = np.unique(np.flatnonzero(suspect) // suspect[0].size)
+            counted, suspect = combined.weight[rows] > 0.0, suspect[rows]
             all_suspect = counted.any(axis=2) & ~(counted & ~suspect).any(axis=2)
-            flag[all_suspect] = Flag.SUSPECT
-            why = np.where(counted & suspect, readings.reason[:, self._inputs], np.uint32(0))
-            reason[all_suspect] |= np.bitwise_or.reduce(why, axis=2)[all_suspect]
+            why = np.where(counted & suspect, self._of_inputs(readings.reason[rows]), np.uint32(0))
+            flag[rows] = np.where(all_suspect, np.uint8(Flag.SUSPECT), flag[rows])
+            reason[rows] |= np.where(all_suspect, np.bitwise_or.reduce(why, axis=2), np.uint32(0))
         return flag, reason
 
     def flush(self) -> Readings:

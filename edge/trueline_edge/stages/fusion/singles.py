@@ -44,25 +44,33 @@ class Singles:
         if self._r is None:
             r = np.ones(1) if cells.widening is None else cells.widening[:, :, 0]
         else:
-            own = 0.0 if not self._declared else self._systematic_u**2
-            r = np.where(np.isnan(self._r), np.maximum(var - own, _TINY), self._r) * widening
+            r = self._r
+            if np.isnan(r).any():
+                own = 0.0 if not self._declared else self._systematic_u**2
+                r = np.where(np.isnan(r), np.maximum(var - own, _TINY), r)
+            r = r if cells.widening is None else r * widening
         out = self._filter(cells.dt_s, value, np.broadcast_to(r, value.shape))
         total = out.var + self._systematic(value, var, out.r if self._r is None else r)
         first = np.isinf(out.var)  # one value alone is as certain as it says
         if first.any():
             total[first] = (var * widening)[first]
         refused = moved_nothing(value, out.mean, out.innovation, out.nis, self._filter.gate)
-        weight = (np.isfinite(value) & ~(cells.dt_s <= 0.0)[:, None]).astype(np.float64)
+        counted = np.isfinite(value)
+        if len(idle := np.flatnonzero(cells.dt_s <= 0.0)):
+            counted[idle] = False
         if refused is not None:
-            weight[refused] = 0.0
+            counted &= ~refused
+        weight = counted.astype(np.float64)
         shares, walk = weight[:, :, None], (out.var, out.q)
         return Combined(out.mean, total, out.innovation, out.nis, shares, None, refused, None, walk)
 
     def _systematic(self, value: Array, var: Array, r: Array) -> Array:
         if self._declared:
             return self._systematic_u**2 + self._common_var
-        now = systematic_variance(self._systematic_u, var, np.nan_to_num(r))
-        filled, self._last = carried(np.where(np.isnan(value), np.nan, now), self._last)
+        now = systematic_variance(self._systematic_u, var, r if self._r is not None else np.nan_to_num(r))
+        if (gaps := np.isnan(value)).any():
+            now[gaps] = np.nan
+        filled, self._last = carried(now, self._last)
         return filled + self._common_var
 
     def state(self) -> bytes:
