@@ -146,7 +146,7 @@ class FlagNoise:
         return variance
 
     def _learn(self, squares: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(n, k), or (k,) once learnt: the variance of the first noise, NaN on rows before; what is to be remembered."""
+        """(n, k), or (k,) once learnt: the variance of the first noise, NaN on rows before; what to remember."""
         wanted = float(self._config.learn_samples)
         had = self._past.learnt
         if (had[0] >= wanted).all():

@@ -86,7 +86,10 @@ class _Past(NamedTuple):
 
 
 class FlagSpike:
-    """Judges each value by the median of its window. Fewer than seven values in it (or `width`) judge nobody."""
+    """Judges each value by the median of its window.
+
+    Causal, fewer than seven values in it (or `width`) judge nobody; centred, more than half of the rows must be usable.
+    """
 
     def __init__(self, config: Spike, schema: Schema) -> None:
         self._config = config
@@ -140,7 +143,7 @@ class FlagSpike:
             config.suspect_deviations,
             self._floor,
             config.step_samples,
-            judges=min(2 * self.delay if self._centred else config.width, _JUDGES),
+            judges=self.delay + 1 if self._centred else min(config.width, _JUDGES),
             centred=self._centred,
         )
         judged, later = rows[: len(value) - phantoms], rows[len(value) - phantoms :]
