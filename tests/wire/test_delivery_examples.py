@@ -8,6 +8,7 @@ from delivery_desk import DEVICE, Desk
 from delivery_fakes import CrashySpool, Fuse, Killed
 
 from trueline_wire.control import AckCode
+from trueline_wire.delivery import INSIGNIFICANT
 from trueline_wire.envelope import Lane
 from trueline_wire.errors import SpoolUnsafe
 from trueline_wire.readings import Schema
@@ -519,6 +520,26 @@ def test_a_restarted_sender_tells_its_losses_again(desk: Desk) -> None:
     desk.settle()
     assert desk.sender.drained
     assert desk.store.lane(DEVICE, Lane.DATA).lost == {"spool_full": 9}
+
+
+def test_rows_left_out_on_purpose_are_told_without_hurry(desk: Desk) -> None:
+    """Insignificant rows cost no STATUS of their own and hold nobody up; the next one tells them."""
+    desk.append(1)
+    desk.settle()
+    desk.sender.append([], lost={INSIGNIFICANT: 100})
+    assert desk.sender.drained
+    desk.now += 6
+    assert desk.statuses() == []
+    desk.now += 60
+    assert {status.lost.get(INSIGNIFICANT) for status in desk.statuses() if status.lane is Lane.DATA} == {100}
+    desk.settle()
+    desk.sender.append([], lost={INSIGNIFICANT: 5})
+    desk.sender.tell_losses()
+    assert not desk.sender.drained
+    desk.now += 1
+    desk.settle()
+    assert desk.sender.drained
+    assert desk.store.lane(DEVICE, Lane.DATA).lost == {INSIGNIFICANT: 105}
 
 
 def test_many_starts_without_a_link_all_arrive(desk: Desk) -> None:

@@ -7,6 +7,7 @@ touches one that exists.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from trueline_wire.columns import decode_columns, encode_columns
 from trueline_wire.control import Ack, AckCode, SchemaMessage, Status, read_ack, read_schema, read_status
 from trueline_wire.envelope import Kind, Lane, open_envelope
 from trueline_wire.frame import Ancestor, Data, Gap, Open, Record, read_record, seal_record
-from trueline_wire.readings import Channel, Flag, Readings, Reason, Schema
+from trueline_wire.readings import Channel, Flag, Readings, Reason, Schema, Thinning
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 PARENT = Ancestor(b"parent..", 12, 0, 1200, released=True)
@@ -31,6 +32,7 @@ SCHEMA = Schema(
         Channel(name="Flow", unit="L/min"),
     ),
 )
+INSIGNIFICANT = replace(SCHEMA, thinning=Thinning(between="linear", bounds=(0.01, 0.25, np.inf)))
 
 
 def readings() -> Readings:
@@ -73,6 +75,7 @@ def messages() -> dict[str, bytes]:
         "data_thinned": seal_record(THINNED, KEY),
         "status": STATUS.seal(KEY),
         "schema": SchemaMessage(DEVICE, SCHEMA.encoded).seal(KEY),
+        "schema_insignificant": SchemaMessage(DEVICE, INSIGNIFICANT.encoded).seal(KEY),
         "ack": ACK.seal(CLOUD_KEY),
     }
 
@@ -123,6 +126,8 @@ def test_frozen_messages_are_read_as_ever() -> None:
     schema = read_schema(open_envelope(frozen("schema", b""), DEVICE, keys))
     assert schema.hash == SCHEMA.hash
     assert Schema.decode(schema.encoded) == SCHEMA
+    schema = read_schema(open_envelope(frozen("schema_insignificant", b""), DEVICE, keys))
+    assert Schema.decode(schema.encoded) == INSIGNIFICANT
 
 
 def test_the_hash_of_a_schema_never_changes() -> None:

@@ -13,16 +13,29 @@ from tests.support.wire_examples import batches, printed, schema
 
 from trueline_wire.cbor import read_cbor, write_cbor
 from trueline_wire.errors import NeverRetry
-from trueline_wire.readings import CHANNELS_MAX, Channel, Flag, Readings, Reason, Schema, worst_flag
+from trueline_wire.readings import CHANNELS_MAX, Channel, Flag, Readings, Reason, Schema, Thinning, worst_flag
 
 TEXTS = st.text(max_size=20)
 CHANNELS = st.builds(Channel, name=TEXTS, unit=TEXTS, resolution=st.floats(0, 1e300), sensor=TEXTS, calibration=TEXTS)
 
 
-@given(TEXTS, TEXTS, st.lists(CHANNELS, min_size=1, max_size=6, unique_by=lambda c: c.name), st.booleans())
-def test_any_schema_comes_back(device: str, stream: str, channels: list[Channel], rounded: bool) -> None:  # noqa: FBT001
+@given(
+    TEXTS,
+    TEXTS,
+    st.lists(CHANNELS, min_size=1, max_size=6, unique_by=lambda c: c.name),
+    st.booleans(),
+    st.none() | st.tuples(st.sampled_from(["previous", "linear"]), st.floats(0)),
+)
+def test_any_schema_comes_back(
+    device: str,
+    stream: str,
+    channels: list[Channel],
+    rounded: bool,  # noqa: FBT001 - hypothesis draws it
+    thinned: tuple[Any, float] | None,
+) -> None:
     """A schema is read back equal, with the same hash."""
-    sent = Schema(device=device, stream=stream, channels=tuple(channels), rounded=rounded)
+    thinning = thinned and Thinning(between=thinned[0], bounds=(thinned[1],) * len(channels))
+    sent = Schema(device=device, stream=stream, channels=tuple(channels), rounded=rounded, thinning=thinning)
     got = Schema.decode(sent.encoded)
     assert got == sent
     assert got.hash == sent.hash
@@ -58,6 +71,11 @@ ROW = ["Pressure", "bar", 0.5, "p-17", "2026-03"]
         {0: "d", 1: "s", 2: [], 3: False},
         {0: "d", 1: "s", 2: [ROW, ROW], 3: False},
         {0: "d", 1: "s", 2: [ROW[:4]], 3: False},
+        {0: "d", 1: "s", 2: [ROW], 3: False, 4: ["linear", []]},
+        {0: "d", 1: "s", 2: [ROW], 3: False, 4: ["cubic", [0.5]]},
+        {0: "d", 1: "s", 2: [ROW], 3: False, 4: ["linear", [1]]},
+        {0: "d", 1: "s", 2: [ROW], 3: False, 4: ["linear", [-0.5]]},
+        {0: "d", 1: "s", 2: [ROW], 3: False, 4: ["linear", [float("nan")]]},
         {0: "d", 1: "s", 2: [ROW], 3: 0},
         {0: 5, 1: "s", 2: [ROW], 3: False},
         {0: "d", 1: "s", 2: {0: ROW}, 3: False},
@@ -69,7 +87,14 @@ ROW = ["Pressure", "bar", 0.5, "p-17", "2026-03"]
         {0: "d", 1: "s", 2: [[f"c{i}", "1", 0.0, "", ""] for i in range(CHANNELS_MAX + 1)], 3: False},
     ],
     ids=[
-        *("a list", "nothing in it", "no channels", "one name twice", "a field short", "rounded is a number"),
+        *("a list", "nothing in it", "no channels", "one name twice", "a field short", "thinned without a bound"),
+        *(
+            "filled in otherwise",
+            "a bound is a whole number",
+            "a bound below zero",
+            "a bound is NaN",
+            "rounded is a number",
+        ),
         *("device is a number", "channels are a map", "name is a number", "resolution is a text", "resolution is NaN"),
         *("resolution below zero", "text too long", "too many channels"),
     ],
