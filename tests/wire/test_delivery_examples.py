@@ -536,6 +536,7 @@ def test_rows_left_out_on_purpose_are_told_without_hurry(desk: Desk) -> None:
     desk.sender.append([], lost={INSIGNIFICANT: 5})
     desk.sender.tell_losses()
     assert not desk.sender.drained
+    desk.settle()
     desk.now += 1
     desk.settle()
     assert desk.sender.drained
