@@ -1,4 +1,4 @@
-"""The command line of the device: `trueline-edge check | schema | run | replay | doctor | spool | key`.
+"""The command line of the device: `trueline-edge check | schema | run | replay | tune | doctor | spool | key`.
 
 Promises: every command says what is wrong and what to do about it, and its exit code means something. Refuses to work
 where a library is missing, and names the `pip install` that mends it.
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from trueline_edge.config import AgentConfig, load_config
+from trueline_edge.desk import add_desk_commands
 from trueline_wire.errors import ConfigError, SpoolUnsafe
 from trueline_wire.keys import SigningKey
 from trueline_wire.settings import SettingsError, json_schema
@@ -54,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("trueline_"):
             raise
-        print(f'trueline-edge: {error.name} is not installed: pip install "trueline[edge]"', file=sys.stderr)
+        extra = "edge,tune" if (error.name or "").partition(".")[0] in {"scipy", "matplotlib"} else "edge"
+        print(f'trueline-edge: {error.name} is not installed: pip install "trueline[{extra}]"', file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
         print("trueline-edge: stopped", file=sys.stderr)
@@ -123,6 +125,16 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--stream", metavar="NAME", help="whose channels and stages, where there are several streams")
     replay.add_argument("--json", action="store_true", help="print the summary as one object")
     replay.set_defaults(run=_replay)
+
+    tune = command("tune", "fit the noises of fusion to a recorded file", _TUNE)
+    tune.add_argument("config", type=Path, metavar="CONFIG.toml", help=config_help)
+    tune.add_argument("input", type=Path, metavar="RECORDING.csv", help="the recorded file; its last part only judges")
+    tune.add_argument("--out", type=Path, default=Path("noise.toml"), metavar="NOISE.toml", help="default: noise.toml")
+    tune.add_argument("--stream", metavar="NAME", help="whose stages, where there are several streams")
+    tune.add_argument("--json", action="store_true", help="print what was found as one object")
+    tune.set_defaults(run=_tune)
+
+    add_desk_commands(command)
 
     doctor = command("doctor", "say what this machine lacks", _DOCTOR)
     doctor.add_argument("config", type=Path, nargs="?", metavar="CONFIG.toml", help="look at what it needs as well")
@@ -232,6 +244,33 @@ def _replay(options: argparse.Namespace) -> int:
         for reason, count in summary.lost.items():
             print(f"  rows lost: {reason} {count:,}")
     return FOUND if summary.lost else OK
+
+
+_TUNE: Final = """
+example:
+  $ trueline-edge tune agent.toml march.csv --out noise.toml
+  noise.toml: air_temperature: r 0.0102, q 3.9e-05; later part: NIS 1.02, +0.31 a reading
+then, in the stage: noise = "given", file = "noise.toml"
+Stages that calibrate themselves run too; what they have learnt is written to NAME.versions.toml.
+"""
+
+
+def _tune(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    from trueline_edge.tuning.command import tune  # noqa: PLC0415 - needs the extra
+
+    tuned = tune(config, options.stream, options.input, options.out)
+    if options.json:
+        print(msgspec.json.encode(tuned).decode())
+        return FOUND if tuned.lost else OK
+    for output in tuned.outputs:
+        numbers = {k: v if isinstance(v, list) else [v] for k, v in output.noise.items()}
+        noise = ", ".join(f"{k} {' '.join(f'{each:.3g}' for each in v)}" for k, v in numbers.items())
+        later = f"; later part: NIS {output.nis:.2f}, {output.gain:+.2f} a reading" if output.readings else ""
+        print(f"{output.file}: {output.name}: {noise}{later}")
+    for reason, count in tuned.lost.items():
+        print(f"  rows lost: {reason} {count:,}")
+    return FOUND if tuned.lost else OK
 
 
 _DOCTOR: Final = """

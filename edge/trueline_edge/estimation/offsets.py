@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["Offsets", "common_variance", "learn_offsets", "project_out"]
+__all__ = ["Offsets", "common_variance", "informed", "learn_offsets", "project_out"]
 
 _ROWS_WORTH = 4.0
 """A window of rows counts as so many at most: what lasts a window, such as 1/f noise, is not averaged within it."""
@@ -95,11 +95,23 @@ def learn_offsets(offsets: Offsets, prior: Array, value: Array, var: Array, walk
         return offsets._replace(cov=cov, prior=prior) if offsets.known else offsets
     matrix, vector = project_out(value[together] - offsets.mean, var[together])
     share = min(1.0, _ROWS_WORTH / together.sum())
-    gain = np.linalg.inv(np.eye(len(prior)) + cov @ matrix * share)
-    cov = gain @ cov
-    cov = (cov + cov.T) / 2.0
+    cov = informed(cov, matrix * share)
     mean = offsets.mean + cov @ vector * share
     return Offsets(mean, cov, _scatter(offsets, value[together] - mean, var[together]), prior)
+
+
+def informed(cov: Array, information: Array) -> Array:
+    """(s, s) the covariance after information about it has come in: (C^-1 + I)^-1, positive whatever the rounding.
+
+    Args:
+        cov: (s, s), of any rank.
+        information: (s, s), of any rank.
+    """
+    size, axes = np.linalg.eigh(cov)
+    root = axes * np.sqrt(np.maximum(size, 0.0))
+    half = np.linalg.solve(np.linalg.cholesky(np.eye(len(cov)) + root.T @ information @ root), root.T)
+    result: Array = half.T @ half
+    return result
 
 
 def _scatter(offsets: Offsets, aligned: Array, var: Array) -> Array:

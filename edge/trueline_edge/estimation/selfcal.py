@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from trueline_edge.estimation.offsets import informed
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -85,8 +87,7 @@ def learn_slow(slow: Slow, matrix: Array, value: Array, var: Array) -> Slow:
     share = min(1.0, _ROWS_WORTH / len(rest))
     information = np.einsum("ni,nis,nit->st", weight, seen, seen) * share
     vector = np.einsum("ni,nis,ni->s", weight, seen, rest) * share
-    cov = np.linalg.inv(np.eye(len(slow.mean)) + slow.cov @ information) @ slow.cov
-    cov = (cov + cov.T) / 2.0
+    cov = informed(slow.cov, information)
     return Slow(slow.mean + cov @ vector, cov)
 
 

@@ -323,6 +323,11 @@ class Aligning:
         variance = np.diag(self._slow.cov)[: self._m * PARAMETERS].reshape(self._m, PARAMETERS)
         return int(self._applied.number[0]), self._applied.parameters, np.sqrt(variance), int(self._applied.time_ns[0])
 
+    @property
+    def days(self) -> float:
+        """Since the beginning."""
+        return float(self._clock[1])
+
     def flush(self) -> Readings:
         """Nothing is held back."""
         return Readings.empty(self.schema)
