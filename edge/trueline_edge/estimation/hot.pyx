@@ -476,6 +476,33 @@ def fuse_level(
     free(work)
 
 
+def pick(const double[:, :] value, const unsigned char[:, :] grade, int worst, const unsigned char[:] column,
+         double[:, ::1] out):
+    cdef Py_ssize_t n = value.shape[0], channels = value.shape[1], i, k, others = 0
+    cdef double z
+    with nogil:
+        for i in range(n):
+            for k in range(channels):
+                z = value[i, k]
+                if isfinite(z) and grade[i, k] < worst and column[k]:
+                    out[i, k] = z
+                else:
+                    out[i, k] = NAN
+                    others += 1
+    return others
+
+
+def look_up(const unsigned char[:, :] verdict, const unsigned char[:, :] grade, const unsigned int[:, :] bits,
+            const unsigned char[:, ::1] table, const unsigned int[::1] bits_of,
+            unsigned char[:, ::1] new_grade, unsigned int[:, ::1] new_bits):
+    cdef Py_ssize_t n = grade.shape[0], channels = grade.shape[1], i, k
+    with nogil:
+        for i in range(n):
+            for k in range(channels):
+                new_grade[i, k] = table[verdict[i, k], grade[i, k]]
+                new_bits[i, k] = bits[i, k] | bits_of[verdict[i, k]]
+
+
 def limits(const double[:, :] value, double low, double high, double inner_low, double inner_high,
            unsigned char[:, ::1] verdict):
     cdef Py_ssize_t n = value.shape[0], channels = value.shape[1], i, k

@@ -64,6 +64,7 @@ __all__ = [
     "kalman_trend",
     "level_fresh",
     "linear_fresh",
+    "spread",
     "trend_fresh",
 ]
 
@@ -129,7 +130,7 @@ def kalman_level(
     n, k = value.shape
     mean, var, innovation, nis = _empty(4, n, k)
     state = _copy(state)
-    _hot.kalman_level(state, dt_s, value, _spread(r, n, k), _each(q, k), *robust, mean, var, innovation, nis)
+    _hot.kalman_level(state, dt_s, value, spread(r, n, k), _each(q, k), *robust, mean, var, innovation, nis)
     return KalmanOut(mean, var, innovation, nis, state)
 
 
@@ -166,7 +167,7 @@ def kalman_trend(
     out = _empty(6, n, k)
     state = _copy(state)
     given = (_each(q_level, k), _each(q_trend, k), _each(damping_s, k))
-    _hot.kalman_trend(state, dt_s, value, _spread(r, n, k), *given, *robust, *out)
+    _hot.kalman_trend(state, dt_s, value, spread(r, n, k), *given, *robust, *out)
     return TrendOut._make((*out, state))
 
 
@@ -207,7 +208,7 @@ def kalman_linear(
     state = _copy(state)
     rows = np.ones(n) if learn is None else learn.astype(np.float64)
     given = (np.ascontiguousarray(transition), np.ascontiguousarray(noise), np.ascontiguousarray(observation), rows)
-    _hot.kalman_linear(state, *given, value, _spread(r, n, m), *robust, mean, cov, innovation, nis)
+    _hot.kalman_linear(state, *given, value, spread(r, n, m), *robust, mean, cov, innovation, nis)
     return LinearOut(mean, cov, innovation, nis, state)
 
 
@@ -238,7 +239,7 @@ def bank_level(
     n, k = value.shape
     out = _empty(6, n, k)
     state = _copy(state)
-    _hot.bank_level(state, dt_s, value, _spread(r, n, k), _each(floor, k), *config, *out)
+    _hot.bank_level(state, dt_s, value, spread(r, n, k), _each(floor, k), *config, *out)
     return BankOut._make((*out, state))
 
 
@@ -313,12 +314,28 @@ def _copy(state: Array) -> Array:
 
 
 def _empty(count: int, n: int, k: int) -> tuple[Array, ...]:
-    return tuple(np.empty((count, n, k)))
+    return tuple(
+        np.empty((n, k)) for _ in range(count)
+    )  # one large block would be given back and mapped anew each time
 
 
-def _spread(r: ArrayLike, n: int, k: int) -> Array:
-    return np.broadcast_to(np.asarray(r, np.float64), (n, k))
+def spread(r: ArrayLike, n: int, k: int) -> Array:
+    """Broadcast to (n, k); not to be written to."""
+    given = np.asarray(r, np.float64)
+    if given.shape == (n, k):
+        return given
+    if n > _FEW_ROWS:
+        return np.broadcast_to(given, (n, k))
+    whole = np.empty((n, k))  # for few rows quicker than a view
+    whole[:] = given
+    return whole
+
+
+_FEW_ROWS = 64
 
 
 def _each(given: ArrayLike, k: int) -> Array:
-    return np.ascontiguousarray(np.broadcast_to(np.asarray(given, np.float64), (k,)))
+    each = np.asarray(given, np.float64)
+    if each.shape == (k,) and each.flags.c_contiguous:
+        return each
+    return np.ascontiguousarray(np.broadcast_to(each, (k,)))

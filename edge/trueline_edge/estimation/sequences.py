@@ -18,7 +18,25 @@ if TYPE_CHECKING:
     Whole = NDArray[np.int64]
     Verdict = NDArray[np.uint8]
 
-__all__ = ["Leaps", "leaps", "leaps_fresh", "limits", "repeats"]
+__all__ = ["Leaps", "leaps", "leaps_fresh", "limits", "look_up", "pick", "repeats"]
+
+
+def pick(value: Array, grade: Verdict, worst: int, column: NDArray[np.bool_]) -> Array:
+    """(n, k) the finite values with a grade below `worst`, in the columns (k,) that are meant; NaN for all others.
+
+    Where there are no others, it is `value` itself.
+    """
+    out = np.empty(value.shape)
+    return out if implementation().pick(value, grade, worst, column, out) else value
+
+
+def look_up(
+    verdict: Verdict, grade: Verdict, bits: NDArray[np.uint32], table: Verdict, bits_of: NDArray[np.uint32]
+) -> tuple[Verdict, NDArray[np.uint32]]:
+    """New grades and bits (n, k) by verdicts: grades by `table` (verdicts, 256), to the bits those of the verdict."""
+    new_grade, new_bits = np.empty(grade.shape, np.uint8), np.empty(bits.shape, np.uint32)
+    implementation().look_up(verdict, grade, bits, table, bits_of, new_grade, new_bits)
+    return new_grade, new_bits
 
 
 def limits(value: Array, outer: tuple[float, float], inner: tuple[float, float]) -> Verdict:

@@ -113,7 +113,9 @@ class CorrectReadings:
         good = usable(readings) if self._needs_usable else _NONE
         unlagged = self._unlag(readings, good) if self._lagging else None
         corrected = self._corrector(readings.time_ns, readings.value, readings.u, good, unlagged)
-        out = Readings(self.schema, readings.time_ns, corrected.value, corrected.u, readings.flag, readings.reason)
+        out = Readings.trusted(
+            self.schema, readings.time_ns, corrected.value, corrected.u, readings.flag, readings.reason
+        )
         if corrected.doubtful is None:
             return out
         return out.flagged(corrected.doubtful & np.isfinite(readings.value), Flag.SUSPECT, Reason.CALIBRATION)

@@ -15,14 +15,15 @@ import numpy as np
 from trueline_edge.estimation.kernels import hampel, hampel_fresh
 from trueline_edge.stages.stage import (
     StageSettings,
+    apply_verdict,
     channel_mask,
+    measured,
     pack_arrays,
     pack_readings,
     unpack_arrays,
     unpack_readings,
-    usable,
 )
-from trueline_wire.readings import Flag, Readings, Reason
+from trueline_wire.readings import Readings, Reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,9 +106,7 @@ class FlagSpike:
     def __call__(self, readings: Readings, /) -> Readings:
         if not len(readings):
             return readings
-        trusted = usable(readings)
-        trusted &= self._judged
-        value = readings.value if trusted.all() else np.where(trusted, readings.value, np.nan)
+        value = measured(readings, self._judged)
         held = Readings.concatenate([self._past.held, readings]) if self.delay else readings
         phantoms = self.delay - len(self._past.held)
         return self._judge(value, held, min(phantoms, len(readings)))
@@ -146,18 +145,17 @@ class FlagSpike:
             judges=self.delay + 1 if self._centred else min(config.width, _JUDGES),
             centred=self._centred,
         )
-        judged, later = rows[: len(value) - phantoms], rows[len(value) - phantoms :]
+        if self.delay:
+            judged, later = rows[: len(value) - phantoms], rows[len(value) - phantoms :]
+            known = measured(judged, self._judged)
+        else:
+            judged, later, known = rows, self._past.held, value
         self._past = _Past(out.state, later)
         median, mad, spike = out.median[phantoms:], out.mad[phantoms:], out.rejected[phantoms:]
-        evaluated = usable(judged)
-        evaluated &= self._judged
-        evaluated &= np.isfinite(median)
-        judged = judged.passed(evaluated)
-        if not spike.any():
-            return judged
-        row, channel = np.nonzero(spike)
-        far = np.abs(judged.value[row, channel] - median[row, channel])
-        limit = np.maximum(config.fail_deviations * _MAD_TO_SIGMA * mad[row, channel], self._floor[channel])
-        failed = np.zeros_like(spike)
-        failed[row, channel] = far > limit
-        return judged.flagged(spike, Flag.SUSPECT, Reason.SPIKE).flagged(failed, Flag.FAIL, Reason.SPIKE)
+        either = median + known
+        verdict = (either == either).view(np.uint8)  # noqa: PLR0124 - false for NaN alone
+        if len(cells := np.flatnonzero(spike)):
+            cell = np.unravel_index(cells, spike.shape)
+            limit = np.maximum(config.fail_deviations * _MAD_TO_SIGMA * mad[cell], self._floor[cell[1]])
+            verdict[cell] = np.where(np.abs(known[cell] - median[cell]) > limit, 3, 2)
+        return apply_verdict(judged, verdict, Reason.SPIKE)

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 import msgspec
 import numpy as np
 
-from trueline_wire.readings import Flag, Readings, Reason
+from trueline_edge.estimation.sequences import look_up, pick
+from trueline_wire.readings import Flag, Readings, Reason, worst_flag
 from trueline_wire.settings import Objection
 
 if TYPE_CHECKING:
@@ -165,31 +166,38 @@ def channel_mask(schema: Schema, channels: Sequence[str] | None) -> NDArray[np.b
 def usable(readings: Readings) -> NDArray[np.bool_]:
     """(n, k) bool: cells that carry information: finite, and neither FAIL nor MISSING so far."""
     finite: NDArray[np.bool_] = np.isfinite(readings.value)
-    flag = readings.flag
-    if flag.size and flag.max() >= Flag.FAIL:
-        finite &= flag < Flag.FAIL
+    finite &= readings.flag < _FAIL
     return finite
 
 
 def measured(readings: Readings, judged: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(n, k) the values of usable cells of the judged channels (k,); NaN elsewhere."""
-    trusted = usable(readings)
-    if not judged.all():
-        trusted &= judged
-    return readings.value if trusted.all() else np.where(trusted, readings.value, np.nan)
+    return pick(readings.value, readings.flag, _FAIL, judged)
 
 
 def apply_verdict(readings: Readings, verdict: NDArray[np.uint8], reason: Reason) -> Readings:
-    """Flags from a kernel's verdicts (n, k): 0 nothing, 1 PASS, 2 SUSPECT, 3 FAIL."""
-    if not verdict.size:
-        return readings
-    readings = readings.passed(verdict >= 1)
-    worst = verdict.max()
-    if worst >= 2:  # noqa: PLR2004 - as above
-        readings = readings.flagged(verdict == 2, Flag.SUSPECT, reason)  # noqa: PLR2004
-    if worst >= 3:  # noqa: PLR2004
-        readings = readings.flagged(verdict == 3, Flag.FAIL, reason)  # noqa: PLR2004
-    return readings
+    """Flags from a kernel's verdicts (n, k): 0 nothing, 1 PASS, 2 SUSPECT, 3 FAIL; the worst flag wins."""
+    bits_of = _BITS.get(reason)
+    if bits_of is None:
+        bits_of = _BITS[reason] = np.array([0, 0, reason, reason], np.uint32)
+    flag, bits = look_up(verdict, readings.flag, readings.reason, _AFTER, bits_of)
+    return Readings.trusted(readings.schema, readings.time_ns, readings.value, readings.u, flag, bits)
+
+
+_FAIL = int(Flag.FAIL)
+_BITS: dict[Reason, NDArray[np.uint32]] = {}
+_AFTER = np.array(
+    [
+        range(256),
+        [Flag.PASS if before == Flag.NOT_EVALUATED else before for before in range(256)],
+        *[
+            [worst_flag(np.array([before, after], np.uint8), axis=0) for before in range(256)]
+            for after in (Flag.SUSPECT, Flag.FAIL)
+        ],
+    ],
+    np.uint8,
+)
+"""(4, 256) the flag after each verdict, by the flag before."""
 
 
 def pack_arrays(*arrays: NDArray[Any]) -> bytes:

@@ -8,7 +8,7 @@ from trueline_edge.estimation.textbook.bank import bank_level
 from trueline_edge.estimation.textbook.fuse import fuse_level
 from trueline_edge.estimation.textbook.level import kalman_level
 from trueline_edge.estimation.textbook.linear import kalman_linear
-from trueline_edge.estimation.textbook.sequences import leaps, limits, repeats
+from trueline_edge.estimation.textbook.sequences import leaps, limits, look_up, pick, repeats
 from trueline_edge.estimation.textbook.trend import kalman_trend
 from trueline_edge.estimation.textbook.windows import hampel, hampel_centred
 
@@ -22,5 +22,7 @@ __all__ = [
     "kalman_trend",
     "leaps",
     "limits",
+    "look_up",
+    "pick",
     "repeats",
 ]

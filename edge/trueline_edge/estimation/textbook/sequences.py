@@ -13,11 +13,32 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Whole = NDArray[np.int64]
 
-__all__ = ["leaps", "limits", "repeats"]
+__all__ = ["leaps", "limits", "look_up", "pick", "repeats"]
 
 _PASS, _SUSPECT, _FAIL = 1, 2, 3
 _CONFIRMED = 2
 """So many that agree are believed at the start."""
+
+
+def pick(value: Array, grade: NDArray[np.uint8], worst: int, column: NDArray[np.bool_], out: Array) -> int:
+    """Finite values with a grade below `worst` in the columns that are meant, NaN for others; how many others."""
+    picked = np.isfinite(value) & (grade < worst) & column
+    out[...] = np.where(picked, value, np.nan)
+    return picked.size - int(np.count_nonzero(picked))
+
+
+def look_up(
+    verdict: NDArray[np.uint8],
+    grade: NDArray[np.uint8],
+    bits: NDArray[np.uint32],
+    table: NDArray[np.uint8],
+    bits_of: NDArray[np.uint32],
+    new_grade: NDArray[np.uint8],
+    new_bits: NDArray[np.uint32],
+) -> None:
+    """The grade in `table` (verdicts, 256) for verdict and grade; the bits, and those of the verdict."""
+    new_grade[...] = table[verdict, grade]
+    new_bits[...] = bits | bits_of[verdict]
 
 
 def limits(

@@ -27,6 +27,7 @@ SUSPECT_WIDENS = 3.0
 TIMEOUT_ROWS = 10
 """Rows without good input after which an output is MISSING, where no time is configured."""
 _NEVER = np.int64(1) << 62
+_NOT_EVALUATED, _SUSPECT, _FAIL = int(Flag.NOT_EVALUATED), int(Flag.SUSPECT), int(Flag.FAIL)  # an enum is slow to ask
 
 
 class Fusing:
@@ -84,7 +85,9 @@ class Fusing:
 
     def _elapsed(self, time_ns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Nanoseconds and seconds since the row before; NaN seconds in the very first."""
-        dt_ns = np.diff(time_ns, prepend=self._clock[1] if self._clock[0] else time_ns[0])
+        dt_ns = np.empty_like(time_ns)
+        dt_ns[0] = time_ns[0] - self._clock[1] if self._clock[0] else 0
+        np.subtract(time_ns[1:], time_ns[:-1], out=dt_ns[1:])
         dt_s = dt_ns / 1e9
         if not self._clock[0]:
             dt_s[0] = np.nan
@@ -96,10 +99,10 @@ class Fusing:
         value, flag = self._of_inputs(readings.value), self._of_inputs(readings.flag)
         var = np.square(self._of_inputs(readings.u), dtype=np.float64)
         suspect = widening = None
-        if (worst := flag.max()) > Flag.NOT_EVALUATED:
-            if worst >= Flag.FAIL:
-                value[flag >= Flag.FAIL] = np.nan
-            if (suspect := flag == Flag.SUSPECT).any():
+        if (worst := flag.max()) > _NOT_EVALUATED:
+            if worst >= _FAIL:
+                value[flag >= _FAIL] = np.nan
+            if (suspect := flag == _SUSPECT).any():
                 widening = np.where(suspect, SUSPECT_WIDENS**2, 1.0)
             else:
                 suspect = None
@@ -131,17 +134,19 @@ class Fusing:
 
     def _stale(self, combined: Combined, dt_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
         """(n, k) bool: has good input been missing for too long?"""
-        fresh: NDArray[np.bool_] = (combined.weight > 0.0)[:, :, 0]
+        fresh: NDArray[np.bool_] = combined.weight[:, :, 0] > 0.0
         for column in range(1, self._m):
             fresh = fresh | (combined.weight[:, :, column] > 0.0)
         if fresh.all():
             self._age[:] = 0
             return ~fresh
         n = len(fresh)
-        if self._timeout_ns is None and (self._age[0] + np.count_nonzero(~fresh, axis=0) <= TIMEOUT_ROWS).all():
-            rest = np.where(fresh.any(axis=0), np.argmax(fresh[::-1], axis=0), n + self._age[0])
-            self._age[0] = np.minimum(rest, _NEVER)  # the age in rows is the one that is asked for
-            return np.zeros(fresh.shape, np.bool_)
+        if self._timeout_ns is None:
+            gaps = np.bincount(np.flatnonzero(~fresh) % self._k, minlength=self._k)
+            if (self._age[0] + gaps <= TIMEOUT_ROWS).all():
+                behind = np.argmax(fresh[::-1], axis=0) if not fresh[-1].all() else np.zeros(self._k, np.int64)
+                self._age[0] = np.minimum(np.where(gaps < n, behind, n + self._age[0]), _NEVER)
+                return np.zeros(fresh.shape, np.bool_)
         rows = np.arange(1, n + 1)[:, None]
         limit = np.int64(self._timeout_ns + 1 if self._timeout_ns is not None else 1)
         elapsed = np.cumsum(np.clip(dt_ns, 0, limit))[:, None]
@@ -184,18 +189,18 @@ class Fusing:
             details = np.concatenate([combined.innovation, combined.nis, weights], axis=1)
             value[:, first + k :], u[:, first + k :] = details, np.nan
             flag[:, first + k :] = np.where(np.isnan(details), np.uint8(Flag.MISSING), np.uint8(Flag.PASS))
-        return Readings(self.schema, readings.time_ns, value, u, flag, reason)
+        return Readings.trusted(self.schema, readings.time_ns, value, u, flag, reason)
 
     def _judged(
         self, readings: Readings, combined: Combined, suspect: NDArray[np.bool_] | None
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
         """(n, k) flags and reasons of the outputs that are there."""
         shape = combined.value.shape
-        flag, reason = np.full(shape, Flag.PASS, np.uint8), np.zeros(shape, np.uint32)
+        flag, reason = np.ones(shape, np.uint8), np.zeros(shape, np.uint32)  # PASS
         for where, because in ((combined.disputed, Reason.CONSISTENCY), (combined.refused, Reason.INNOVATION)):
-            if where is not None and where.any():
-                flag[where] = Flag.SUSPECT
-                reason[where] |= np.uint32(because)
+            if where is not None and len((cells := np.nonzero(where))[0]):
+                flag[cells] = _SUSPECT
+                reason[cells] |= np.uint32(because)
         if combined.outvoted is not None:
             reason[combined.outvoted.any(axis=2)] |= np.uint32(Reason.CONSISTENCY)
         if suspect is not None:

@@ -22,6 +22,7 @@ from trueline_edge.estimation.kernels import (
     kalman_trend,
     level_fresh,
     linear_fresh,
+    spread,
     trend_fresh,
 )
 from trueline_edge.estimation.mixture import log_density, mix
@@ -122,7 +123,7 @@ class GivenLevel(_Remembering):
         """Filter rows."""
         out = kalman_level(self._state, dt_s, value, r, self._q, self._robust)
         self._state = out.state
-        return Filtered(out.mean, out.var, out.innovation, out.nis, r, np.broadcast_to(self._q, value.shape))
+        return Filtered(out.mean, out.var, out.innovation, out.nis, r, spread(self._q, *value.shape))
 
 
 class LearntLevel(_Remembering):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from trueline_edge.estimation.kernels import spread
 from trueline_edge.stages.fusion.cells import Cells, Combined, carried, moved_nothing, systematic_variance
 from trueline_edge.stages.stage import pack_arrays, unpack_arrays
 
@@ -49,7 +50,7 @@ class Singles:
                 own = 0.0 if not self._declared else self._systematic_u**2
                 r = np.where(np.isnan(r), np.maximum(var - own, _TINY), r)
             r = r if cells.widening is None else r * widening
-        out = self._filter(cells.dt_s, value, np.broadcast_to(r, value.shape))
+        out = self._filter(cells.dt_s, value, spread(r, *value.shape))
         total = out.var + self._systematic(value, var, out.r if self._r is None else r)
         first = np.isinf(out.var)  # one value alone is as certain as it says
         if first.any():
