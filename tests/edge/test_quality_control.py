@@ -100,7 +100,9 @@ def test_the_greenhouse_example_is_what_check_takes() -> None:
 @pytest.mark.parametrize(
     ("stage", "key", "message"),
     [
-        ('type = "neighbours"\nsuspect = 1', "channels", "of several units: %, Cel"),
+        ('type = "neighbours"\nsuspect = 1', "channels", "numbers of one unit, but here are %, Cel"),
+        ('type = "gross_range"\nmaximum = 1', "channels", "numbers of one unit, but here are %, Cel"),
+        ('type = "flat_line"\ntolerance = 1', "channels", "numbers of one unit, but here are %, Cel"),
         ('type = "spike"\nchannels = ["ait"]', "channels", "no channel 'ait'"),
         ('type = "rate_of_change"', "", "suspect_per_s or fail_per_s is wanted"),
         ('type = "climatology"\n[[stream.stage.band]]\nhours = [5, 5]', "band[0].hours", "hours [5, 5]"),

@@ -141,7 +141,7 @@ def test_neighbours_of_several_units_are_objected_to() -> None:
     """Degrees are not compared with per cents."""
     schema = Schema(device="d", stream="s", channels=(Channel(name="t", unit="Cel"), Channel(name="h", unit="%")))
     objections = list(Neighbours(suspect=1.0).objections(schema))
-    assert [o.message for o in objections] == ["of several units: %, Cel"]
+    assert [o.message for o in objections] == ["its limits are numbers of one unit, but here are %, Cel"]
     assert [o.message for o in Neighbours(suspect=1.0, channels=("t",)).objections(schema)] == [
         "1 channels: more than 1 are wanted"
     ]

@@ -48,6 +48,11 @@ class Attenuated(StageSettings, frozen=True, kw_only=True, tag="attenuated"):
         if not _WINDOW_MIN <= self.window <= _WINDOW_MAX:
             raise ValueError(f"window {self.window} must be between {_WINDOW_MIN} and {_WINDOW_MAX}")
 
+    @property
+    def has_unit(self) -> bool:
+        """Limits are in it."""
+        return True
+
     def stage(self, schema: Schema) -> FlagAttenuated:
         """The stage for readings of this schema."""
         return FlagAttenuated(self, schema)

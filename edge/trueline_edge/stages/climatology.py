@@ -88,6 +88,11 @@ class Climatology(StageSettings, frozen=True, kw_only=True, tag="climatology"):
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise ValueError(f"zone {self.zone!r} is not known") from error
 
+    @property
+    def has_unit(self) -> bool:
+        """Limits are in it."""
+        return True
+
     def stage(self, schema: Schema) -> FlagClimatology:
         """The stage for readings of this schema."""
         return FlagClimatology(self, schema)

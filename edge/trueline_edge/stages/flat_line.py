@@ -50,6 +50,11 @@ class FlatLine(StageSettings, frozen=True, kw_only=True, tag="flat_line"):
         if self.tolerance is not None and not 0.0 <= self.tolerance < float("inf"):
             raise ValueError(f"tolerance {self.tolerance} must be a number that is not negative")
 
+    @property
+    def has_unit(self) -> bool:
+        """`tolerance` is in it; 0 is 0 in all."""
+        return bool(self.tolerance)
+
     def stage(self, schema: Schema) -> FlagFlatLine:
         """The stage for readings of this schema."""
         return FlagFlatLine(self, schema)

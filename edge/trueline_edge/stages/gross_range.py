@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["GrossRange"]
 
+_FAIL = int(Flag.FAIL)
+
 
 class GrossRange(StageSettings, frozen=True, kw_only=True, tag="gross_range"):
     """Limits in the channel's unit, all inclusive. Leave out a limit that does not exist.
@@ -41,6 +43,11 @@ class GrossRange(StageSettings, frozen=True, kw_only=True, tag="gross_range"):
                 f"suspect_minimum {self.suspect_minimum} must be below suspect_maximum {self.suspect_maximum}"
             )
 
+    @property
+    def has_unit(self) -> bool:
+        """Limits are in it."""
+        return True
+
     def stage(self, schema: Schema) -> FlagGrossRange:
         """The stage for readings of this schema."""
         return FlagGrossRange(self, schema)
@@ -53,13 +60,14 @@ class FlagGrossRange(Stateless):
         super().__init__(schema)
         self._config = config
         self._judged = channel_mask(schema, config.channels)
+        self._all = bool(self._judged.all())
 
     def __call__(self, readings: Readings, /) -> Readings:
         limits_, value = self._config, readings.value
-        if not self._judged.all():
+        if not self._all:
             value = np.where(self._judged, value, np.nan)
-        if readings.flag.size and readings.flag.max() >= Flag.FAIL:
-            value = np.where(readings.flag < Flag.FAIL, value, np.nan)
+        if readings.flag.size and readings.flag.max() >= _FAIL:
+            value = np.where(readings.flag < _FAIL, value, np.nan)
         inner = (limits_.suspect_minimum, limits_.suspect_maximum)
         verdict = limits(value, (limits_.minimum, limits_.maximum), inner)
         return apply_verdict(readings, verdict, Reason.GROSS_RANGE)

@@ -52,13 +52,16 @@ class Neighbours(StageSettings, frozen=True, kw_only=True, tag="neighbours"):
             raise ValueError(f"neighbours_min {self.neighbours_min} must be at least 1")
 
     def objections(self, schema: Schema) -> Iterator[Objection]:
-        """Unknown channels, too few of them, or of several units."""
+        """As all stages, and too few channels."""
         yield from super().objections(schema)
         chosen = [c for c in schema.channels if self.channels is None or c.name in self.channels]
         if len(chosen) <= self.neighbours_min:
             yield Objection(("channels",), f"{len(chosen)} channels: more than {self.neighbours_min} are wanted")
-        if len(units := sorted({channel.unit for channel in chosen})) > 1:
-            yield Objection(("channels",), f"of several units: {', '.join(units)}", "name channels of one unit")
+
+    @property
+    def has_unit(self) -> bool:
+        """They are compared with one another."""
+        return True
 
     def stage(self, schema: Schema) -> FlagNeighbours:
         """The stage for readings of this schema."""

@@ -59,6 +59,11 @@ class Noise(StageSettings, frozen=True, kw_only=True, tag="noise"):
         if not 10 <= self.learn_samples <= 10**9:  # noqa: PLR2004 - from fewer nothing is learnt
             raise ValueError(f"learn_samples {self.learn_samples} must be between 10 and 1000000000")
 
+    @property
+    def has_unit(self) -> bool:
+        """`suspect` and `fail` are in it; `*_times` have none."""
+        return min(self.suspect, self.fail) < inf
+
     def stage(self, schema: Schema) -> FlagNoise:
         """The stage for readings of this schema."""
         return FlagNoise(self, schema)

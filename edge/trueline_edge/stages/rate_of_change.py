@@ -52,6 +52,11 @@ class RateOfChange(StageSettings, frozen=True, kw_only=True, tag="rate_of_change
         if not _CONFIRMED <= self.step_samples <= _STEP_MAX:
             raise ValueError(f"step_samples {self.step_samples} must be between {_CONFIRMED} and {_STEP_MAX}")
 
+    @property
+    def has_unit(self) -> bool:
+        """Limits are in it, per second."""
+        return True
+
     def stage(self, schema: Schema) -> FlagRateOfChange:
         """The stage for readings of this schema."""
         return FlagRateOfChange(self, schema)

@@ -74,6 +74,11 @@ class Spike(StageSettings, frozen=True, kw_only=True, tag="spike"):
         if not _STEP_MIN <= self.step_samples <= _STEP_MAX:
             raise ValueError(f"step_samples {self.step_samples} must be between {_STEP_MIN} and {_STEP_MAX}")
 
+    @property
+    def has_unit(self) -> bool:
+        """`floor` is in it; 0 is 0 in all."""
+        return bool(self.floor)
+
     def stage(self, schema: Schema) -> FlagSpike:
         """The stage for readings of this schema."""
         return FlagSpike(self, schema)

@@ -122,9 +122,18 @@ class StageSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     channels: tuple[str, ...] | None = None
 
+    @property
+    def has_unit(self) -> bool:
+        """Does it hold a number in the unit of its channels? Then they must have one and the same."""
+        return False
+
     def objections(self, schema: Schema) -> Iterator[Objection]:
-        """Channels the stream does not have; a stage with more to check adds to it."""
+        """Channels the stream does not have, or of several units; a stage with more to check adds to it."""
         yield from unknown_channels(schema, self.channels)
+        units = sorted({c.unit for c in schema.channels if self.channels is None or c.name in self.channels})
+        if self.has_unit and len(units) > 1:
+            hint = "name channels of one unit, and add the stage again for the others"
+            yield Objection(("channels",), f"its limits are numbers of one unit, but here are {', '.join(units)}", hint)
 
 
 class Stateless:
@@ -181,7 +190,7 @@ def apply_verdict(readings: Readings, verdict: NDArray[np.uint8], reason: Reason
     if bits_of is None:
         bits_of = _BITS[reason] = np.array([0, 0, reason, reason], np.uint32)
     flag, bits = look_up(verdict, readings.flag, readings.reason, _AFTER, bits_of)
-    return Readings.trusted(readings.schema, readings.time_ns, readings.value, readings.u, flag, bits)
+    return readings.judged(flag, bits)
 
 
 _FAIL = int(Flag.FAIL)
