@@ -38,9 +38,9 @@ __all__ = ["PLANS", "REDUNDANCY", "Fleet", "Measured", "Plan", "make_fleet"]
 REDUNDANCY: Final = 3
 """Sensors of one kind on each measurand."""
 
-REFERENCE_SHARE: Final = 0.5
-"""The reference's standard uncertainty, as a share of the sensor's repeatability (noise, 1/f noise and resolution): so
-large is the offset that all of a calibration has in common, and so large the noise from reading to reading."""
+REFERENCE_OFFSET, REFERENCE_NOISE = 0.2, 0.5
+"""The reference's standard uncertainty, and its noise from reading to reading, as shares of the sensor's repeatability
+(noise, 1/f noise and resolution): its offset is the same for a whole calibration."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class Plan:
 
 PLANS: Final[dict[str, Plan]] = {
     "greenhouse": Plan(interval_s=120.0),
-    "machine": Plan(interval_s=1.0),
+    "machine": Plan(interval_s=10.0),
     "water_loop": Plan(interval_s=1.0),
     "cold_chain": Plan(interval_s=60.0, left_out=("door_open",)),  # a contact: open or closed
     "air_quality": Plan(interval_s=120.0),
@@ -166,7 +166,7 @@ def make_fleet(
         mine = slice(first, first + REDUNDANCY)
         true = np.ascontiguousarray(truth[:, :, first])
         model = default_sensor(scenario, measurand)
-        share = REFERENCE_SHARE * math.sqrt(model.noise**2 + model.flicker**2 + model.resolution**2 / 12)
+        repeatability = math.sqrt(model.noise**2 + model.flicker**2 + model.resolution**2 / 12)
         measured.append(
             Measured(
                 name=measurand.name,
@@ -176,9 +176,9 @@ def make_fleet(
                 truth=true,
                 raw=np.ascontiguousarray(raw[:, :, mine]),
                 faulty=np.ascontiguousarray(faulty[:, :, mine]),
-                reference=_reference(true[: plan.calibration_steps], share, seed, scenario, measurand.name),
-                reference_u=share,
-                reference_noise=share,
+                reference=_reference(true[: plan.calibration_steps], repeatability, seed, scenario, measurand.name),
+                reference_u=REFERENCE_OFFSET * repeatability,
+                reference_noise=REFERENCE_NOISE * repeatability,
             )
         )
     places = ["" if at is None else place.measurands[at].name for at in _around(place)]
@@ -201,11 +201,11 @@ def make_fleet(
     )
 
 
-def _reference(truth: Array, share: float, seed: int, *purpose: str) -> Array:
+def _reference(truth: Array, repeatability: float, seed: int, *purpose: str) -> Array:
     """What a reference instrument says: an offset of its own at each device, and noise from reading to reading."""
     offset = stream(seed, "accuracy", "reference offset", *purpose).standard_normal(truth.shape[1])
     noise = stream(seed, "accuracy", "reference noise", *purpose).standard_normal(truth.shape)
-    return np.asarray(truth + share * (offset + noise))
+    return np.asarray(truth + repeatability * (REFERENCE_OFFSET * offset + REFERENCE_NOISE * noise))
 
 
 def _labels(faults: Sequence[Fault], grid: Grid, devices: int, channels: int) -> tuple[Mask, Mask]:

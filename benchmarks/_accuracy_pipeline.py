@@ -20,6 +20,7 @@ from trueline_edge.pipeline import Pipeline
 from trueline_edge.stages import Fuse, GrossRange, Missing, Timing
 from trueline_edge.stages.calibrate import CorrectReadings
 from trueline_edge.stages.fuse import FuseOutput
+from trueline_sim.sensors.model import AMBIENT_DEGC, HUMIDITY_PCT
 from trueline_sim.world import START_NS
 from trueline_wire.readings import Channel, Readings, Schema
 
@@ -42,16 +43,22 @@ FLUTTERS: Final[dict[str, tuple[str, ...]]] = {
     "greenhouse": ("light",),
     "machine": ("acceleration",),
     "water_loop": ("current", "voltage", "flow", "pressure"),
-    "cold_chain": (),
+    "cold_chain": ("air_temperature", "humidity"),
     "air_quality": ("co",),
-    "motion": ("acceleration", "turn_rate"),
+    "motion": ("turn_rate",),
 }
 """Quantities that change as much from reading to reading as they ever do: nothing is to be had from the readings before
 (clouds pass, turbulence, mains within a meter's window, a floor that shakes), so each row stands by itself."""
 
-_BOW: Final = 1.5 * math.sqrt(3.0)
+_BENT: Final = 4.0
+"""Slope of a nonlinearity of one over half a span: an S has 2.6 in its middle and 5.2 at its ends."""
+_NOISE_MARGIN: Final = 1.2
+"""The filter takes the noise variance to be so many times what the calibration found: quantities move less evenly than
+its model, and its own variance knows nothing of that."""
 _CONDITION_MIN: Final = 0.3
 """A condition is an input of the calibration where what it can do, over 5 K or 20 %, is such a part of the noise."""
+_REACH: Final = 60.0
+"""In K or %: a condition's effect is proportional, as far as a datasheet tells, so its calibration reaches far."""
 _LAG_MEMORY: Final = (0.02, 0.3)
 """A lag is undone where between so much of a step is still missing one reading later: less does not matter, and more
 would cost more noise than it mends."""
@@ -103,14 +110,17 @@ def calibrate_fleet(fleet: Fleet, measured: Measured, sensor: int) -> list[Calib
     columns = [around[name] for name in names]
     conditions = np.stack(columns, axis=2) if columns else np.zeros((steps, fleet.devices, 0))
     low, high = model.span
-    bent = model.nonlinearity * _BOW * 2.0 / (high - low) if model.nonlinearity > 0.0 else 0.0
+    bent = model.nonlinearity * _BENT * 2.0 / (high - low) if model.nonlinearity > 0.0 else 0.0
     effects = {
-        fleet.ambient_channel: model.temperature_coefficient,
-        fleet.humidity_channel: model.humidity_coefficient,
+        fleet.ambient_channel: (model.temperature_coefficient, AMBIENT_DEGC),
+        fleet.humidity_channel: (model.humidity_coefficient, HUMIDITY_PCT),
     }
     tolerance = Tolerance(
+        offset=model.bias_max + model.heating(fleet.plan.interval_s),
+        pivot=model.pivot,
         gain=math.hypot(model.gain_error_max, bent),
-        conditions=tuple(effects[name] for name in names),
+        conditions=tuple(effects[name][0] for name in names),
+        nominal=tuple(effects[name][1] for name in names),
         noise=repeatability(measured),
         slow=model.flicker,
     )
@@ -126,12 +136,13 @@ def calibrate_fleet(fleet: Fleet, measured: Measured, sensor: int) -> list[Calib
     memory = math.exp(-fleet.plan.interval_s / model.response_s) if model.response_s > 0.0 else 0.0
     lag = Lag(time_constant_s=model.response_s) if _LAG_MEMORY[0] < memory < _LAG_MEMORY[1] else None
     return [
-        _calibration(measured, sensor, device, names, [c[:, device] for c in columns], found, end, lag)
+        _calibration(fleet, measured, sensor, device, names, [c[:, device] for c in columns], found, end, lag)
         for device in range(fleet.devices)
     ]
 
 
 def _calibration(
+    fleet: Fleet,
     measured: Measured,
     sensor: int,
     device: int,
@@ -161,8 +172,9 @@ def _calibration(
         )
     ranges = {}
     for name, column in zip(names, around, strict=True):
-        low, high = float(np.nanmin(column)), float(np.nanmax(column))
-        ranges[name] = (2 * low - high - 1.0, 2 * high - low + 1.0)  # as far again on both sides, and a unit
+        middle = float(np.nanmean(column))
+        ranges[name] = (middle - _REACH, middle + _REACH)
+    slow = math.hypot(found.slow[device], _lagging(fleet, measured, sensor, device) if lag is None else 0.0)
     noise = math.sqrt(max(found.noise[device] ** 2 - measured.model.resolution**2 / 12, 0.0))
     return Calibration(
         id=f"{channel}-{device}",
@@ -174,6 +186,33 @@ def _calibration(
         u=Uncertainty(noise=noise, model=float(found.slow[device]), drift=measured.model.drift_walk),
         lag=lag,
     )
+
+
+def _lagging(fleet: Fleet, measured: Measured, sensor: int, device: int) -> float:
+    """What a lag that is not undone adds: its time constant times how fast the readings move, from means of blocks."""
+    interval_s = fleet.plan.interval_s
+    steps = max(round(_LAG_BLOCKS * measured.model.response_s / interval_s), 1)
+    raw = measured.raw[: fleet.plan.calibration_steps // steps * steps, device, sensor]
+    rates = np.diff(raw.reshape(-1, steps).mean(axis=1)) / (steps * interval_s)
+    noise = repeatability(measured) / math.sqrt(steps) * math.sqrt(2.0) / (steps * interval_s)
+    rate = math.sqrt(max(float(np.nanmean(rates**2)) - noise**2, 0.0))
+    memory = math.exp(-interval_s / measured.model.response_s) if measured.model.response_s > 0.0 else 0.0
+    return rate * measured.model.response_s if memory > _LAG_MEMORY[1] else 0.0
+
+
+_LAG_BLOCKS = 3.0
+
+
+def _common(measured: Measured, device: int) -> float:
+    """What sensors of one kind are wrong by together: the reference's offset, and play, where the quantity swings."""
+    play = measured.model.hysteresis / math.sqrt(3) if swings(measured, device) else 0.0
+    return math.hypot(measured.reference_u, play)
+
+
+def swings(measured: Measured, device: int) -> bool:
+    """Does the quantity go to and fro by far more than the play, so that all sensors lie at the same end of theirs?"""
+    beside = measured.reference[:, device]
+    return bool(np.ptp(beside) > 4.0 * measured.model.hysteresis)
 
 
 class _Calibrated:
@@ -189,7 +228,7 @@ class _Calibrated:
         return CorrectReadings(self._calibrations, schema)
 
 
-def stages_of(fleet: Fleet, sensors: int, calibrations: Sequence[Calibration]) -> list[StageConfig]:
+def stages_of(fleet: Fleet, device: int, sensors: int, calibrations: Sequence[Calibration]) -> list[StageConfig]:
     """The configuration of a device, from its calibrations, the datasheets, and `FLUTTERS`."""
     ranges = [
         GrossRange(
@@ -204,26 +243,38 @@ def stages_of(fleet: Fleet, sensors: int, calibrations: Sequence[Calibration]) -
         FuseOutput(
             name=m.name + ".fused",
             inputs=tuple(channel_name(m, s) for s in range(sensors)),
-            r=_noise_variance(m, sensors, calibrations),
+            r=_noise_variance(fleet, m, sensors, calibrations),
             independent=True,
-            common_u=math.hypot(m.reference_u, m.model.hysteresis) if sensors > 1 else 0.0,
+            common_u=_common(m, device) if sensors > 1 else 0.0,
         )
         for m in fleet.measured
     ]
     rows = tuple(o for o, m in zip(outputs, fleet.measured, strict=True) if m.name in FLUTTERS[fleet.scenario])
     filtered = tuple(o for o, m in zip(outputs, fleet.measured, strict=True) if m.name not in FLUTTERS[fleet.scenario])
-    stages: list[StageConfig] = [Timing(interval_s=fleet.plan.interval_s), Missing(), *ranges]
+    stages: list[StageConfig] = [
+        Timing(interval_s=fleet.plan.interval_s, late_max_s=2.5 * fleet.plan.interval_s),
+        Missing(),
+        *ranges,
+    ]
     stages.append(_Calibrated(calibrations))
     stages += [Fuse(outputs=filtered, model="trend", details=False)] if filtered else []
     stages += [Fuse(outputs=rows, model="weighted_mean", details=False)] if rows else []
     return stages
 
 
-def _noise_variance(measured: Measured, sensors: int, calibrations: Sequence[Calibration]) -> tuple[float, ...]:
+def _noise_variance(
+    fleet: Fleet, measured: Measured, sensors: int, calibrations: Sequence[Calibration]
+) -> tuple[float, ...]:
     """Of each input, as its calibration found it."""
-    noise = {calibration.channel: calibration.u.noise for calibration in calibrations}
-    rounding = measured.model.resolution**2 / 12
-    return tuple(max(noise[channel_name(measured, s)] ** 2 + rounding, 1e-12) for s in range(sensors))
+    found = {calibration.channel: calibration for calibration in calibrations}
+    rounding, interval_s = measured.model.resolution**2 / 12, fleet.plan.interval_s
+    variances = []
+    for sensor in range(sensors):
+        calibration = found[channel_name(measured, sensor)]
+        kept = math.exp(-interval_s / calibration.lag.time_constant_s) if calibration.lag else 0.0
+        grown = (1.0 + kept**2) / (1.0 - kept) ** 2  # what undoing the lag makes of it
+        variances.append(max(_NOISE_MARGIN * (calibration.u.noise**2 + rounding) * grown, 1e-12))
+    return tuple(variances)
 
 
 def run_fleet(fleet: Fleet, calibrations: dict[tuple[str, int], list[Calibration]], sensors: int) -> dict[str, Outcome]:
@@ -235,7 +286,7 @@ def run_fleet(fleet: Fleet, calibrations: dict[tuple[str, int], list[Calibration
     schema = schema_of(fleet, sensors)
     for device in range(fleet.devices):
         mine = [calibrations[m.name, s][device] for m in fleet.measured for s in range(sensors)]
-        pipeline = Pipeline(stages_of(fleet, sensors, mine), schema)
+        pipeline = Pipeline(stages_of(fleet, device, sensors, mine), schema)
         readings, at = readings_of(fleet, device, schema)
         judged = Readings.concatenate([pipeline(readings), *pipeline.flush()])
         columns = {channel.name: number for number, channel in enumerate(judged.schema.channels)}

@@ -136,8 +136,9 @@ class _Layout:
 
 
 class _Play(NamedTuple):
-    """e[t] = kept e[t-1] + push w[t] + noise, where w is the noise of the process; (devices,) each."""
+    """e[t] = kept e[t-1] + push w[t] + noise, where w is the noise of the process; (devices,) each but the error (n, d)."""
 
+    error: Array
     start: Array
     kept: Array
     push: Array
@@ -156,7 +157,9 @@ def _play(truth: Array, process: Process, half: float) -> _Play:
     kept = np.clip((error[1:] * error[:-1]).mean(axis=0) / variance, 0.0, 0.9999)
     fresh = (error[1:] - kept * error[:-1])[ORDER - 1 :]
     push = (fresh * noise).mean(axis=0) / process.q
-    return _Play(variance, kept, push, np.maximum((fresh**2).mean(axis=0) - push**2 * process.q, 1e-6 * variance))
+    return _Play(
+        error, variance, kept, push, np.maximum((fresh**2).mean(axis=0) - push**2 * process.q, 1e-6 * variance)
+    )
 
 
 def reference_filter(fleet: Fleet, measured: Measured, sensors: tuple[int, ...]) -> Estimate:
@@ -208,6 +211,9 @@ class _Run:
         if model.hysteresis > 0.0:
             self._play = _play(measured.truth[:, some], process, model.hysteresis)
             self._cov[layout.play, layout.play] = self._play.start
+            # Beside the reference it knows what play does, and does not take it for an error of the slope.
+            steps = len(self._reference)
+            self._raw[:steps] -= self._play.error[:steps, :, None]
         for sensor in layout.sensors:
             self._prior(sensor)
 

@@ -36,14 +36,20 @@ class Tolerance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """What the datasheet says, in the channel's unit; zero means: it cannot be.
 
     Attributes:
+        offset: half-width of the error at `pivot`, in nominal conditions; zero: nothing is known.
+        pivot: raw value at which an error of the slope makes none.
         gain: half-width of the relative error of the slope, nonlinearity and all.
         conditions: half-width of the effect of each condition, for one unit of it.
+        nominal: the conditions the datasheet speaks of.
         noise: standard deviation of a single reading, resolution and all: no less is believed.
         slow: standard deviation of what changes too slowly to be averaged (1/f noise): no less is believed.
     """
 
+    offset: float = 0.0
+    pivot: float = 0.0
     gain: float = 0.0
     conditions: tuple[float, ...] = ()
+    nominal: tuple[float, ...] = ()
     noise: float = 0.0
     slow: float = 0.0
 
@@ -107,12 +113,12 @@ def fit_informed(
     blocks, count = _blocks(there)
     inside = tolerance.noise**2 + reference_noise**2
     x, y = _means(features, blocks, count), _means(difference, blocks, count)
-    prior = np.array([0.0, *(_precision(a) for a in (tolerance.gain, *tolerance.conditions))])
+    prior = _prior(tolerance, centre, centres, reference_u)
     at_least = inside / np.maximum(count, 1.0) + 0.5 * tolerance.slow**2
     variance = at_least
     for _ in range(_ROUNDS):
         weight = np.where(count > 0.0, 1.0 / variance, 0.0)
-        information = np.einsum("bk,bki,bkj->kij", weight, x, x) + np.diag(prior)
+        information = np.einsum("bk,bki,bkj->kij", weight, x, x) + prior
         covariance = np.linalg.inv(information)
         found = np.einsum("kij,bk,bkj,bk->ki", covariance, weight, x, y)
         scatter = (np.where(count > 0.0, y - np.einsum("bki,ki->bk", x, found), 0.0) ** 2).sum(axis=0)
@@ -120,8 +126,24 @@ def fit_informed(
         variance = np.maximum(at_least, _INFLATE * scatter)
     left = np.where(there, difference - np.einsum("nki,ki->nk", features, found), np.nan)
     noise, slow = _errors(left, tolerance, reference_noise)
+    covariance = (covariance + covariance.transpose(0, 2, 1)) / 2.0
     covariance[:, 0, 0] += reference_u**2
     return Informed(centre + found[:, 0], 1.0 + found[:, 1], found[:, 2:], centre, centres, covariance, noise, slow)
+
+
+def _prior(tolerance: Tolerance, centre: Array, centres: Array, reference_u: float) -> Array:
+    """(k, p, p) what is known before: of slope and conditions, and of their sum where the datasheet states the offset.
+
+    An offset seen far from the pivot is as likely an error of the slope: so the slope is learnt where nothing moves.
+    """
+    known = np.diag([0.0, *(_precision(a) for a in (tolerance.gain, *tolerance.conditions))])
+    information = np.broadcast_to(known, (len(centre), *known.shape))
+    if tolerance.offset > 0.0:
+        away = np.array(tolerance.nominal) - centres if tolerance.nominal else -centres
+        at = np.concatenate([np.ones((len(centre), 1)), (tolerance.pivot - centre)[:, None], away], axis=1)
+        variance = tolerance.offset**2 / 3.0 + reference_u**2
+        information = information + at[:, :, None] * at[:, None, :] / variance
+    return information
 
 
 def _precision(half_width: float) -> float:
@@ -145,9 +167,17 @@ def _means(cells: Array, blocks: NDArray[np.intp], count: Array) -> Array:
 
 
 def _errors(left: Array, tolerance: Tolerance, reference_noise: float) -> tuple[Array, Array]:
-    """(k,) noise from reading to reading, robustly from differences; and the rest of the scatter, which lasts."""
-    steps = np.diff(left, axis=0)
-    fast = (1.4826 * np.nanmedian(np.abs(steps), axis=0)) ** 2 / 2.0 - reference_noise**2
+    """(k,) noise from reading to reading, from differences without the largest; and the rest of the scatter, which lasts.
+
+    Medians would not do: where the resolution is coarse, most differences are zero.
+    """
+    squares = np.diff(left, axis=0) ** 2
+    limit = np.nanquantile(squares, _KEPT, axis=0)
+    fast = np.nanmean(np.where(squares <= limit, squares, np.nan), axis=0) / _KEPT_VARIANCE / 2.0 - reference_noise**2
     noise = np.sqrt(np.maximum(fast, 0.5 * tolerance.noise**2))
     slow = np.nanmean(left**2, axis=0) - noise**2 - reference_noise**2
     return noise, np.sqrt(np.maximum(slow, tolerance.slow**2))
+
+
+_KEPT, _KEPT_VARIANCE = 0.99, 0.9248
+"""Of normal differences so many are kept, and so much of their variance is left."""
