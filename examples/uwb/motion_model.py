@@ -43,6 +43,7 @@ def model(  # the scenario's own values where nothing better is known
     acceleration: float = 0.3,
     turning: float = 0.5,
     turn_memory_s: float = 2.0,
+    start_m_s: float = 0.1,
 ) -> Model:
     """The model of one hall.
 
@@ -58,6 +59,8 @@ def model(  # the scenario's own values where nothing better is known
         acceleration: spectral density, m2/s3.
         turning: spectral density of the turn rate's change, rad2/s3.
         turn_memory_s: how long a turn lasts.
+        start_m_s: how fast it may be at the start. With a wheel among the inputs it should stand: a wheel that turns
+            before the direction is known is taken for a slow error of the wheel.
     """
     noises = {"range": 0.05, "position": 0.06, "speed": 0.015, "turn_rate": 0.005, **(noise or {})}
     slows = {"range": 0.1, "position": 0.1, "speed": 0.01, "turn_rate": 0.2, **(slow or {})}
@@ -94,7 +97,7 @@ def model(  # the scenario's own values where nothing better is known
     def measurement(state: Array) -> Array:
         return np.array([shown(name, state) for name in inputs]) + state[MOVING:]
 
-    start = [0.09 * hall_x_m**2, 0.09 * hall_y_m**2, 1.0, 1.0, 0.1]
+    start = [0.09 * hall_x_m**2, 0.09 * hall_y_m**2, start_m_s**2, start_m_s**2, 0.1]
     return Model(
         state=("x", "y", "vx", "vy", "turn_rate", *[f"error_{name}" for name in inputs]),
         inputs=m,

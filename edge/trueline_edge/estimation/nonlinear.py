@@ -2,7 +2,7 @@
 
 Promises: the filters are filterpy's (extra `nonlinear`), imported when the first one is made and not before; `track` is
 pure, and cutting its rows elsewhere changes nothing; a surprising value moves little, an impossible one nothing, and
-yet the filter does not stay lost: refused by most inputs for long enough, it opens up; diverged, it starts anew.
+yet the filter does not stay lost: contradicted for long enough, or diverged, it starts anew.
 Refuses to know what the state and the values mean.
 
 Sources: the iterated extended filter, Gelb, "Applied Optimal Estimation", 1974, sec. 6.1; the unscented one, Julier
@@ -36,8 +36,8 @@ Kind = Literal["ekf", "ukf", "imm"]
 ITERATIONS: Final = 10
 CURVATURE: Final = 0.1
 """What a linearisation may miss, as a share of an input's standard deviation, before it is done anew."""
-SPREAD: Final = (0.1, 2.0, 0.0)
-"""alpha, beta, kappa of van der Merwe's points: close to the mean, best for Gaussians, whatever the dimension."""
+SPREAD: Final = (1.0, 2.0, 0.0)
+"""alpha, beta, kappa of van der Merwe's points: as far out as the covariance says, so that curvature shows in S."""
 
 
 ROBUST: Final = Robust(step_samples=10)
@@ -136,13 +136,13 @@ class NonlinearState(NamedTuple):
         mean: (modes, p).
         covariance: (modes, p, p).
         probability: (modes,) of each mode; one mode where the models do not interact.
-        refused: (1,) rows in a row of which most inputs were refused.
+        doubt: (2,) rows in a row that contradicted the state, and rows that bore it out, up to `step_samples`.
     """
 
     mean: Array
     covariance: Array
     probability: Array
-    refused: Array
+    doubt: Array
 
 
 class NonlinearOut(NamedTuple):
@@ -176,7 +176,10 @@ def begin(model: Model, kind: Kind) -> NonlinearState:
     weight = np.array([mode.probability for mode in modes])
     mean, covariance = np.asarray(model.mean, np.float64), np.asarray(model.covariance, np.float64)
     return NonlinearState(
-        np.tile(mean, (len(modes), 1)), np.tile(covariance, (len(modes), 1, 1)), weight / weight.sum(), np.zeros(1)
+        np.tile(mean, (len(modes), 1)),
+        np.tile(covariance, (len(modes), 1, 1)),
+        weight / weight.sum(),
+        np.array([0.0, 1.0]),
     )
 
 
@@ -199,8 +202,8 @@ def track(
         dt_s: (n,) seconds since the row before; not negative.
         value: (n, m) of the inputs, NaN where there is none.
         variance: (n, m) of each value's noise.
-        robust: a value beyond `gate` moves nothing, one in the tail little; after `step_samples` rows of which most
-            inputs were refused the filter takes them with the covariance of the start.
+        robust: a value beyond `gate` moves nothing, one in the tail little; after more than `step_samples` rows that
+            contradict the state (most inputs refused) it starts anew with them.
         gap_max_s: after a longer gap the filter starts anew.
 
     Raises:
@@ -417,19 +420,18 @@ def _step(
     """One row: predict, look at each value's innovation, take what may count."""
     for each, mean, covariance in zip(filters, state.mean, state.covariance, strict=True):
         each.x, each.P, each.dt_s = mean, covariance, dt_s
-    joint, weight, refused = _joint(model, filters, state.probability, dt_s), state.probability, state.refused
+    joint, weight, doubt = _joint(model, filters, state.probability, dt_s), state.probability, state.doubt
     if dt_s > 0.0:
         joint.predict()
         weight = weight if joint is filters[0] else joint.cbar
     seen = _look(filters, weight, row, robust)
-    measured = np.isfinite(seen.innovation)
-    if measured.any():
-        refused = refused + 1.0 if 2 * seen.accepted.sum() < measured.sum() else np.zeros(1)
-        if refused[0] > robust.step_samples:  # the state is wrong, not all these values
+    if np.isfinite(seen.nis):
+        doubt = _doubt(state.doubt, seen, robust)
+        if doubt[0] > robust.step_samples:  # the state is wrong, not all these values
             for each in filters:
-                each.P = np.asarray(model.covariance, np.float64)
+                each.x, each.P = np.asarray(model.mean, np.float64), np.asarray(model.covariance, np.float64)
             seen = _look(filters, weight, row, robust._replace(gate=np.inf))
-            refused = np.zeros(1)
+            doubt = np.zeros(2)
     if which := np.flatnonzero(seen.accepted).tolist():
         tail = (robust.dof + seen.innovation**2 / seen.innovation_var) / (robust.dof + 1.0)
         scale = np.maximum(tail, 1.0) if np.isfinite(robust.dof) else np.ones_like(tail)
@@ -438,7 +440,20 @@ def _step(
         joint.update(row.value[which])
         weight = weight if joint is filters[0] else joint.mu
     means, covariances = np.array([each.x for each in filters]), np.array([each.P for each in filters])
-    return NonlinearState(means, covariances, np.array(weight), refused), seen
+    return NonlinearState(means, covariances, np.array(weight), doubt), seen
+
+
+def _doubt(doubt: Array, seen: _Seen, robust: Robust) -> Array:
+    """`NonlinearState.doubt` after a row. A row contradicts where most inputs are refused.
+
+    A state that has not been borne out yet may have started in the wrong place: it is contradicted by several refused
+    inputs already, where they are far off. Later these are taken for what they are: inputs that went wrong together.
+    """
+    measured, accepted = np.isfinite(seen.innovation).sum(), seen.accepted.sum()
+    young = doubt[1] < robust.step_samples
+    if 2 * accepted < measured or (young and accepted + 1 < measured and seen.nis > robust.gate**2):
+        return np.array([doubt[0] + 1.0, doubt[1]])
+    return np.array([0.0, min(doubt[1] + 1.0, float(robust.step_samples))])
 
 
 def _look(filters: list[_Filter], weight: Array, row: _Values, robust: Robust) -> _Seen:

@@ -61,7 +61,8 @@ class Estimate(StageSettings, frozen=True, kw_only=True, tag="estimate"):
     """A filter with a model of one's own, over some channels of the stream.
 
     FAIL and MISSING readings are not looked at; the `u` of a SUSPECT one counts three times. A reading without `u` has
-    the model's noise. Nor is a row looked at whose time is not later than the one before.
+    the model's noise. Nor is a row looked at whose time is not later than the one before. Where more than one in three
+    inputs is refused, the outputs are SUSPECT (INNOVATION).
 
     Attributes:
         model: Python file with `def model(**parameters) -> Model`. It runs with the rights of the agent.
@@ -74,7 +75,7 @@ class Estimate(StageSettings, frozen=True, kw_only=True, tag="estimate"):
         innovations: add "innovation_..." for each input, with the `u` it should have.
         gate: an input further than so many standard deviations from its prediction moves nothing.
         tail: degrees of freedom of the noise (Student's t): the fewer, the less a surprising value moves.
-        patience: after so many rows of which most inputs were refused, the filter takes them: it was lost.
+        patience: after more than so many rows of which most inputs were refused the filter starts anew: it was lost.
         timeout_s: so long after the last input that counted, outputs FAIL as STALE.
         gap_max_s: after a longer gap the filter starts anew.
     """
@@ -211,7 +212,7 @@ class EstimateState:
         measured, accepted = (np.count_nonzero(part, axis=1) for part in (np.isfinite(out.innovation), out.accepted))
         flag, reason = np.full(n, Flag.PASS, np.uint8), np.zeros(n, np.uint32)
         for where, worse, because in (
-            (2 * accepted < measured, Flag.SUSPECT, Reason.INNOVATION),
+            (3 * accepted < 2 * measured, Flag.SUSPECT, Reason.INNOVATION),  # more than one in three contradicts
             (age_s > config.timeout_s, Flag.FAIL, Reason.STALE),
             (age_s == inf, Flag.MISSING, Reason.MISSING),
         ):
