@@ -253,7 +253,7 @@ def draw(recording: Recording, flagged: NDArray[np.bool_], path: Path) -> None:
     after.set(title="not flagged", ylabel="°C")
     after.legend(markerscale=8, ncols=4, loc="upper center", fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=60)
+    figure.savefig(path, dpi=58)
     plt.close(figure)
 
 
