@@ -186,11 +186,11 @@ def main() -> int:
     """Judge all files, and print what was asked beside what was found."""
     parser = _common.parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the folder with greenhouse_verona")
-    parser.add_argument("--quick", action="store_true", help="the four dirtiest loggers alone")
+    parser.add_argument("--quick", action="store_true", help="five of the loggers alone")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the dirtiest logger, before and after")
     args = parser.parse_args()
     config = load_config(CONFIG)
-    streams = [s for s in config.streams if not args.quick or s.name.startswith(("temp", "micro"))]
+    streams = [s for s in config.streams if not args.quick or s.name.startswith(("temp", "trh", "micro_2"))]
     folder = args.data / "greenhouse_verona" / "Greenhouse_1"
     paths = [folder / stream.source.files[0].name for stream in streams]  # type: ignore[union-attr]  # all are replays
     recordings = [read_recording(stream, path) for stream, path in zip(streams, paths, strict=True)]
