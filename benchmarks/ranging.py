@@ -252,7 +252,7 @@ def moving(folder: Path, plots: Path | None, *, quick: bool) -> dict[str, Any]:
         "moving_clock_offset_s": clock_s,
         "moving_parameters": parameters,
         "moving_log_likelihood_of_wander": {str(wander): found for wander, found in likelihoods.items()},
-        "moving_tracks": [{"track": name, **each._asdict()} for name, each in scores.items()],
+        "moving_tracks": [{"track": name, **_stated(each)} for name, each in scores.items()],
     }
 
 
@@ -316,12 +316,17 @@ the authors' tracks, coverage 90 to 98 %.
 """
 
 
-def _share(share: float) -> str:
-    return "none stated" if np.isnan(share) else f"{share:.1%}"
+def _stated(score_: Score) -> dict[str, Any]:
+    """As JSON takes it: null where a track states no interval."""
+    return {key: None if number != number else number for key, number in score_._asdict().items()}  # noqa: PLR0124 - NaN
 
 
-def _metres(width: float) -> str:
-    return "" if np.isnan(width) else f"{width:.2f}"
+def _share(share: float | None) -> str:
+    return "none stated" if share is None else f"{share:.1%}"
+
+
+def _metres(width: float | None) -> str:
+    return "" if width is None else f"{width:.2f}"
 
 
 def main() -> int:
