@@ -79,5 +79,10 @@ def _together(
 ) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
     """Count, mean and sum of squared deviations of two samples as one."""
     apart = other_mean - mean
-    both = squares + other_squares + apart * apart * (n * m / (n + m))
-    return n + m, mean + apart * (m / (n + m)), both
+    joint = apart * (m / (n + m))
+    joint += mean
+    apart *= apart
+    apart *= n * m / (n + m)
+    apart += squares
+    apart += other_squares
+    return n + m, joint, apart
