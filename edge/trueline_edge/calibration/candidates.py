@@ -1,4 +1,4 @@
-"""Which calibration functions are tried: sets of terms, from the simplest upwards.
+"""Which calibration functions are tried: few sets of terms, from the simplest upwards.
 
 A *response* is what the sensor, or another one that is sensitive to the same thing, shows; a *condition* is what
 disturbs it (temperature, humidity). All candidates are sums of terms, so their weighted mean is one too.
@@ -49,60 +49,40 @@ class Data(NamedTuple):
 
 
 def candidate_terms(data: Data) -> list[tuple[Term, ...]]:
-    """Sets of terms, each with the constant first."""
-    own = data.channel
-    responses = [own, *data.responses]
-    positive = {name for name, column in data.raw.items() if _far_from_0(column) and _spread(column) > _CURVED}
+    """Sets of terms, each with the constant first: the constant and the own channel to compare with, then candidates.
+
+    Every candidate has all inputs: whoever named them knows the physics, which a few weeks of weather neither prove nor
+    refute. From a month on, logarithms (metal oxides and electrochemical cells follow power laws), products with the
+    first condition (a gain that depends on temperature), and for a sensor alone its square are tried as well.
+    """
+    responses = [data.channel, *data.responses]
     plain: list[Term] = [(Factor("", name),) for name in responses]
-    log: list[Term] = [(Factor("log", name) if name in positive else Factor("", name),) for name in responses]
-    inverse: list[Term] = [(Factor("inverse", name) if name in positive else Factor("", name),) for name in responses]
-    root: list[Term] = [(Factor("sqrt", name) if name in positive else Factor("", name),) for name in responses]
     conditions: list[Term] = [(Factor("", name),) for name in data.conditions]
-    dry: list[Term] = [(Factor("log" if name in positive else "", name),) for name in data.conditions]
-    bases = [plain, log, plain + log, plain + _squares(plain), root, inverse, plain + inverse]
-    first, last = conditions[:1], dry[-1:]
-    pairs = [a + b for a, b in itertools.combinations(plain, 2)]
-    with_first = _products(plain, first)
-    curved = _squares(conditions) + [a + b for a, b in itertools.combinations(conditions, 2)]
-    seconds: list[list[Term]] = [[], with_first, _products(log, first), _products(plain, last), curved]
-    seconds += [with_first + curved, pairs, pairs + with_first, _products(log, last), _products(plain, conditions[1:2])]
-    sets = [[], [plain[0]], [plain[0], *_squares(plain[:1])]]
-    for base, added, second in itertools.product(bases, ([], conditions, conditions + last, last), seconds):
-        sets.append(base + added + second)
-    days = float(np.ptp(data.time_s)) / 86_400.0
-    if days < MONTH_D:
-        sets = [[], plain[:1], plain + conditions]
-    unique = dict.fromkeys(tuple(dict.fromkeys([(), *(_sorted(term) for term in terms)])) for terms in sets)
-    room = max(1 + len(data.raw), min(len(data.reference) // _PAIRS_PER_TERM, int(days / _DAYS_PER_TERM)))
+    logs: list[Term] = [(Factor("log", name),) for name in responses if _curved(data.raw[name])]
+    products: list[Term] = [_sorted(a + b) for a, b in itertools.product(plain, conditions[:1])]
+    sets = [[], plain[:1], plain + conditions]
+    if float(np.ptp(data.time_s)) >= MONTH_D * 86_400.0:
+        added = [logs, products, logs + products]
+        added += [] if data.responses else [[plain[0] + plain[0]]]
+        sets += [plain + conditions + terms for terms in added]
+    unique = dict.fromkeys(tuple(dict.fromkeys([(), *terms])) for terms in sets)
+    room = max(1 + len(data.raw), len(data.reference) // _PAIRS_PER_TERM)
     return [terms for terms in unique if len(terms) <= room]
 
 
 MONTH_D = 30.0
-"""Curves and products are tried from a month on. Before, all inputs count, in proportion: whoever named them knows the
-physics, a few days of weather neither prove nor refute it, and what they have not seen lies where curves explode."""
-_CURVED = 0.15
+"""Curves and products are tried from so many days on: what a few days have not seen lies where curves explode."""
+_SPREAD = 0.15
 """Spread (standard deviation over mean) below which a logarithm is a straight line."""
 _FAR = 0.1
-"""A smallest value above so much of the mean keeps logarithms and inverses away from where they explode."""
+"""A smallest value above so much of the mean keeps a logarithm away from where it explodes."""
 _PAIRS_PER_TERM = 20
-_DAYS_PER_TERM = 2.5
-"""Weather changes from day to day, not from reading to reading: so many days for each term, but one for each input."""
 
 
-def _far_from_0(column: F64) -> bool:
-    return float(column.min()) > _FAR * float(np.mean(column)) > 0.0
-
-
-def _spread(column: F64) -> float:
-    return float(np.std(column) / max(abs(float(np.mean(column))), 1e-300))
-
-
-def _squares(terms: Sequence[Term]) -> list[Term]:
-    return [term + term for term in terms]
-
-
-def _products(left: Sequence[Term], right: Sequence[Term]) -> list[Term]:
-    return [_sorted(a + b) for a, b in itertools.product(left, right)]
+def _curved(column: F64) -> bool:
+    """Is a logarithm of it possible, and more than a straight line?"""
+    mean = float(np.mean(column))
+    return float(column.min()) > _FAR * mean > 0.0 and float(np.std(column)) > _SPREAD * mean
 
 
 def _sorted(term: Term) -> Term:

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.optimize import nnls
 from scipy.stats import t as student
 
+from trueline_edge.calibration.candidates import MONTH_D, Data
 from trueline_edge.calibration.file import Uncertainty
 from trueline_edge.calibration.models import Affine, Model, MultiInput
 from trueline_edge.calibration.regression import Design
@@ -24,7 +25,6 @@ from trueline_edge.calibration.terms import Factor, spell_term
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from trueline_edge.calibration.candidates import Data
     from trueline_edge.calibration.terms import Term
 
     F64 = NDArray[np.float64]
@@ -38,7 +38,6 @@ _POWER = 8
 _WEIGHT_MIN = 1e-2
 _GROSS, _GROSS_SHARE = 20.0, 0.02
 """Medians of the residuals beyond which a pair is set aside, and of how many pairs at most."""
-_FEW = 3
 _PAIRS_MIN = 48
 _DAY_S = 86_400.0
 _SKILL_MIN = 0.1
@@ -155,17 +154,11 @@ def _without_gross(data: Data) -> Data:
 
 
 def _weights(design: Design, error: F64) -> F64:
-    """Of the candidates: each set of terms at its best ridge; the smallest sets only where there are no larger ones."""
-    best: dict[bytes, int] = {}
-    for i, columns in enumerate(design.columns):
-        key = columns.tobytes()
-        if key not in best or error[i] < error[best[key]]:
-            best[key] = i
-    chosen = np.array(list(best.values()))
-    if len(chosen) <= _FEW:
-        chosen = chosen[[-1]]
-    weight = np.zeros(len(error))
-    weight[chosen] = (error[chosen] / error[chosen].min()) ** -_POWER
+    """Of the candidates: those with all inputs."""
+    most = np.array(
+        [set(_named([design.terms[c] for c in columns])) == set(design.data.raw) for columns in design.columns]
+    )
+    weight: F64 = np.where(most, (error / error[most].min()) ** -_POWER, 0.0)
     weight[weight < _WEIGHT_MIN] = 0.0
     weight /= weight.sum()
     return weight
@@ -256,10 +249,7 @@ def _averaged(design: Design, weight: F64, data: Data) -> tuple[list[Term], F64,
     used = used if 0 in used else np.concatenate([[0], used])
     best = sorted(kept, key=lambda i: -weight[i])
     words = tuple(
-        f"{weight[i]:.0%}: "
-        + " + ".join(spell_term(design.terms[c]) for c in design.columns[i])
-        + (f" (ridge {design.ridges[i]:g})" if len(design.columns[i]) > 2 else "")  # noqa: PLR2004 - simple ones have none
-        for i in best
+        f"{weight[i]:.0%}: {' + '.join(spell_term(design.terms[c]) for c in design.columns[i])}" for i in best
     )
     return [design.terms[c] for c in used], mean[used], covariance[np.ix_(used, used)], words
 
@@ -317,6 +307,6 @@ def _uncertainty(
     noise = min(float(np.sqrt(np.mean(step**2) / 2)) if len(step) else constant, constant)
     model = float(np.sqrt(max(constant**2 - noise**2, 0.0)))
     lasting = np.mean(model**2 + (relative * data.reference) ** 2) + np.median(parameters) * factor**2
-    drift = max(drift, float(np.sqrt(lasting / span_d)))
+    drift = max(drift, float(np.sqrt(lasting / max(span_d, MONTH_D))))
     u = Uncertainty(noise=_short(noise), model=_short(model), model_relative=_short(relative), drift=_short(drift))
     return u, factor

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     F64 = NDArray[np.float64]
     Rows = NDArray[np.intp]
 
-__all__ = ["RIDGES", "Design", "Solved"]
+__all__ = ["Design", "Solved"]
 
-RIDGES = (1e-4, 1e-3, 1e-2, 3e-2, 1e-1)
-"""Penalties tried, in units of the pairs: 0.01 takes 1 % off a term that stands alone."""
+_RIDGE = 1e-4
+"""Penalty in units of the pairs: hardly more than is needed to keep products and logarithms apart."""
 _KNOT_S = 5 * 86_400.0
 """A knot each five days: the weather's own days are no drift."""
 _KNOTS_MAX = 30
@@ -61,12 +61,7 @@ class Design:
         self.scaling = scaling_of(data, sorted({factor for term in self.terms for factor in term}))
         self.features = features_of(data, self.terms, self.scaling)
         self._long = float(np.ptp(data.time_s)) >= MONTH_D * 86_400.0
-        self.columns: list[Rows] = []
-        self.ridges: list[float] = []
-        for terms in sets:
-            for ridge in RIDGES if len(terms) > _SIMPLE and self._long else RIDGES[:1]:
-                self.columns.append(np.array([place[term] for term in terms]))
-                self.ridges.append(ridge)
+        self.columns: list[Rows] = [np.array([place[term] for term in terms]) for terms in sets]
         linear = [(), *((Factor("", name),) for name in data.raw)]
         self._plain = np.array([place[term] for term in linear if term in place])
 
@@ -90,8 +85,8 @@ class Design:
         mean = walk.mean(axis=0)
         coefficients, influence = [], []
         for i in range(len(self.columns)) if only is None else only:
-            columns, ridge = self.columns[i], self.ridges[i]
-            solution, inverse = _solve(gram, moment, columns, ridge * n, penalty, terms)
+            columns = self.columns[i]
+            solution, inverse = _solve(gram, moment, columns, _RIDGE * n, penalty, terms)
             m = len(columns)
             found = solution[:m].copy()
             found[0] += mean @ solution[m:]
