@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trueline_edge.estimation import kernels, sequences, textbook
+from trueline_edge.estimation import credit, kernels, sequences, textbook
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,6 +60,37 @@ def test_the_extension_agrees_with_the_textbook_wherever_rows_are_cut(
     whole = judge(textbook, value, clock_ns, 0)
     for implementation in (hot, textbook):
         for a, b in zip(judge(implementation, value, clock_ns, min(cut, len(value))), whole, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.skipif(hot is None, reason="the extension was not built")
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 60), st.integers(0, 999))
+def test_cells_are_picked_looked_up_and_credited_alike(n: int, seed: int) -> None:
+    """One pass of the extension says what the textbook says, NaN, infinities and all."""
+    rng = np.random.default_rng(seed)
+    holes = np.array([np.nan, np.inf, 0.0])
+
+    def some(*shape: int) -> Array:
+        return np.where(rng.random(shape) < 0.2, rng.choice(holes, shape), rng.normal(0.0, 3.0, shape))
+
+    value, stated, r = some(n, 3), some(n, 3) ** 2, some(3) ** 2
+    grade = rng.choice(np.array([1, 2, 3, 4, 9], np.uint8), (n, 3))
+    verdict, bits = rng.integers(0, 4, (n, 3)).astype(np.uint8), rng.integers(0, 99, (n, 3)).astype(np.uint32)
+    table, bits_of = rng.integers(0, 9, (4, 256)).astype(np.uint8), np.array([0, 0, 8, 16], np.uint32)
+    filtered = (some(n, 3), some(n, 3) ** 2, some(n, 3), some(n, 3) ** 2)
+    declared, dt_s = np.array([np.nan, 0.5, np.nan]), some(n)
+    answers = []
+    for implementation in (hot, textbook):
+        with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
+            patch.setattr(kernels, "_hot", implementation)
+            picked = sequences.pick(value, grade, 4, np.array([True, True, False]))
+            looked_up = sequences.look_up(verdict, grade, bits, table, bits_of)
+            said = credit.credit(value, stated, r, 9.0, dt_s, filtered, 1.0, declared, np.full(3, 0.1), np.ones(3))
+        answers.append([picked, *looked_up, *said])
+    for a, b in zip(*answers, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
             np.testing.assert_array_equal(a, b)
 
 

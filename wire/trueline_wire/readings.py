@@ -67,6 +67,9 @@ class Reason(IntFlag):
     INNOVATION = 1 << 17  # too far from what was predicted
 
 
+_NOT_EVALUATED: Final = np.uint8(Flag.NOT_EVALUATED)  # an enum is slow to ask
+_PASS: Final = np.uint8(Flag.PASS)
+
 # How bad a flag is, for "the worst wins": not evaluated < pass < suspect < fail < missing. Indexed by flag.
 _SEVERITY: Final = np.zeros(256, np.uint8)
 _SEVERITY[[Flag.NOT_EVALUATED, Flag.PASS, Flag.SUSPECT, Flag.FAIL, Flag.MISSING]] = range(1, 6)
@@ -356,20 +359,20 @@ class Readings:
         before = cells[hit]
         cells[hit] = np.where(_SEVERITY[before] < _SEVERITY[flag], np.uint8(flag), before)
         whys[hit] |= np.uint32(reason)
-        return self._judged(flags, reasons)
+        return self.judged(flags, reasons)
 
     def passed(self, where: NDArray[np.bool_]) -> Readings:
         """The same readings, marked as evaluated: what was NOT_EVALUATED becomes PASS where the mask (n, k) is true."""
-        fresh = self.flag == Flag.NOT_EVALUATED
+        fresh = self.flag == _NOT_EVALUATED
         if not fresh.any():
             return self
         fresh &= where
         flags = self.flag.copy()
-        np.copyto(flags, np.uint8(Flag.PASS), where=fresh)
-        return self._judged(flags, self.reason)
+        np.copyto(flags, _PASS, where=fresh)
+        return self.judged(flags, self.reason)
 
-    def _judged(self, flag: NDArray[np.uint8], reason: NDArray[np.uint32]) -> Readings:
-        """The same readings with other columns of judgement, whose shapes and types are known to be right."""
+    def judged(self, flag: NDArray[np.uint8], reason: NDArray[np.uint32]) -> Readings:
+        """The same readings with other columns of judgement, of the right shapes and types, that are given away."""
         judged = object.__new__(Readings)
         flag.flags.writeable = reason.flags.writeable = False
         vars(judged).update(vars(self), flag=flag, reason=reason)

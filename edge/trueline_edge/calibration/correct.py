@@ -118,6 +118,7 @@ class _Group:
         first = calibrations[0]
         self.columns = np.array([task.column for task in members])
         self.rows = rows_for(len(members))
+        self._leading = bool((self.columns == np.arange(len(members))).all())
         self._curve = TableCurve(first.model) if isinstance(first.model, Table) else LinearCurves(members)
         low, high = ranges_of(calibrations, [calibration.channel for calibration in calibrations])
         middle = np.zeros(len(members))
@@ -144,7 +145,7 @@ class _Group:
 
     def is_all(self, channels: int, rows: int) -> bool:
         """Are these the channels 0, 1, ... of a batch with so many, and not too many rows for one go?"""
-        return rows <= self.rows and len(self.columns) == channels and bool((self.columns == np.arange(channels)).all())
+        return rows <= self.rows and len(self.columns) == channels and self._leading
 
     def __call__(self, time_ns: I64, value: F64, u: F32, usable: Mask, unlagged: Unlagged | None) -> Corrected:
         own, own_u = (value, u) if unlagged is None else (unlagged.value, unlagged.u)

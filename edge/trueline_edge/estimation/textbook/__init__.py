@@ -5,6 +5,7 @@ and fills the arrays behind it. The two agree to 1e-9, and a state saved by one 
 """
 
 from trueline_edge.estimation.textbook.bank import bank_level
+from trueline_edge.estimation.textbook.credit import credit
 from trueline_edge.estimation.textbook.fuse import fuse_level
 from trueline_edge.estimation.textbook.level import kalman_level
 from trueline_edge.estimation.textbook.linear import kalman_linear
@@ -14,6 +15,7 @@ from trueline_edge.estimation.textbook.windows import hampel, hampel_centred
 
 __all__ = [
     "bank_level",
+    "credit",
     "fuse_level",
     "hampel",
     "hampel_centred",

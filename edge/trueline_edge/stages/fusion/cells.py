@@ -103,15 +103,8 @@ def carried(now: NDArray[np.float64], before: NDArray[np.float64]) -> tuple[NDAr
     gaps = np.isnan(now)
     if not len(now):
         return now, before
-    cells = np.flatnonzero(gaps)
-    if not len(cells):
+    if not gaps.any():
         return now, now[-1].copy()
-    if len(cells) <= _FEW:
-        whole = np.concatenate([before[None], now])
-        flat, width = whole.reshape(-1), now[0].size
-        for cell in cells.tolist():  # in order of rows: the one above is filled already
-            flat[cell + width] = flat[cell]
-        return whole[1:], whole[-1].copy()
     rows = np.arange(len(now)).reshape(-1, *[1] * (now.ndim - 1))
     last = np.maximum.accumulate(np.where(gaps, -1, rows), axis=0)
     filled = np.where(last < 0, before, np.take_along_axis(now, np.maximum(last, 0), axis=0))
@@ -135,7 +128,5 @@ def moved_nothing(
     return beyond
 
 
-_FEW = 64
-"""Gaps that are filled one by one."""
 _STEP_SHARE = 0.25
 """A step that is followed takes the mean almost all the way; a value that is refused takes it nowhere."""

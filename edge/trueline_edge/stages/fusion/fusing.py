@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from trueline_edge.estimation.sequences import pick
 from trueline_edge.stages.fusion.build import make_combiners
 from trueline_edge.stages.fusion.cells import Cells, Combined
 from trueline_edge.stages.fusion.lag import Lag, Steps
@@ -53,6 +54,7 @@ class Fusing:
             self._absent[o, : len(output.inputs)] = False
         firsts = self._inputs[:, 0]
         self._plain = self._m == 1 and bool((np.diff(firsts) == 1).all())  # neighbours, each by itself
+        self._span, self._all = slice(int(firsts[0]), int(firsts[-1]) + 1), np.ones(self._k, np.bool_)
         self._details, self._first = config.details, len(names)
         added = _channels(schema, outputs, details=config.details)
         self.schema = replace(schema, channels=(*schema.channels, *added))
@@ -96,8 +98,15 @@ class Fusing:
 
     def _cells(self, readings: Readings, dt_s: NDArray[np.float64]) -> tuple[Cells, NDArray[np.bool_] | None]:
         """What carries information, and which of it is SUSPECT."""
-        value, flag = self._of_inputs(readings.value), self._of_inputs(readings.flag)
+        flag = self._of_inputs(readings.flag)
         var = np.square(self._of_inputs(readings.u), dtype=np.float64)
+        if self._plain:
+            value = pick(readings.value[:, self._span], flag[:, :, 0], _FAIL, self._all)[:, :, None]
+            suspect = flag == _SUSPECT
+            if not suspect.any():
+                return Cells(dt_s, value, var, None), None
+            return Cells(dt_s, value, var, np.where(suspect, SUSPECT_WIDENS**2, 1.0)), suspect
+        value = self._of_inputs(readings.value)
         suspect = widening = None
         if (worst := flag.max()) > _NOT_EVALUATED:
             if worst >= _FAIL:
@@ -115,7 +124,7 @@ class Fusing:
     def _of_inputs(self, column: NDArray[Any]) -> NDArray[Any]:
         """(n, k, m) of the (n, channels) of a batch."""
         if self._plain:
-            return column[:, self._inputs[0, 0] : self._inputs[-1, 0] + 1, None].copy()
+            return column[:, self._span, None]
         return column[:, self._inputs]
 
     def _combine(self, cells: Cells) -> Combined:
@@ -182,8 +191,8 @@ class Fusing:
         if gone.any():
             value[:, out][gone], u[:, out][gone], flag[:, out][gone] = np.nan, np.nan, Flag.MISSING
             reason[:, out][gone] = np.where(stale, Reason.MISSING | Reason.STALE, Reason.MISSING)[gone]
-        if (unknown := np.isinf(combined.var)).any():
-            u[:, out][unknown] = np.nan
+        if n and combined.var.max() == np.inf:
+            u[:, out][np.isinf(combined.var)] = np.nan
         if self._details:
             weights = combined.weight[:, ~self._absent]
             details = np.concatenate([combined.innovation, combined.nis, weights], axis=1)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from trueline_edge.estimation.credit import credit
 from trueline_edge.estimation.kernels import spread
-from trueline_edge.stages.fusion.cells import Cells, Combined, carried, moved_nothing, systematic_variance
+from trueline_edge.stages.fusion.cells import Cells, Combined
 from trueline_edge.stages.stage import pack_arrays, unpack_arrays
 
 if TYPE_CHECKING:
@@ -34,8 +35,10 @@ class Singles:
 
     def __init__(self, filter_: Filter, systematic_u: Array, common_u: Array, r: Array | None) -> None:
         self._filter = filter_
-        self._systematic_u, self._common_var, self._r = systematic_u, common_u**2, r
+        self._systematic_u, self._common_var, self._r = systematic_u, np.array(common_u, np.float64) ** 2, r
+        self._r_from_u = r is not None and bool(np.isnan(r).any())
         self._declared = not np.isnan(systematic_u).any()
+        self._given = np.array(systematic_u, np.float64) ** 2
         self._last = np.zeros(len(systematic_u))  # systematic variance of the last value
 
     def __call__(self, cells: Cells) -> Combined:
@@ -46,33 +49,28 @@ class Singles:
             r = np.ones(1) if cells.widening is None else cells.widening[:, :, 0]
         else:
             r = self._r
-            if np.isnan(r).any():
+            if self._r_from_u:
                 own = 0.0 if not self._declared else self._systematic_u**2
                 r = np.where(np.isnan(r), np.maximum(var - own, _TINY), r)
             r = r if cells.widening is None else r * widening
         out = self._filter(cells.dt_s, value, spread(r, *value.shape))
-        total = out.var + self._systematic(value, var, out.r if self._r is None else r)
-        first = np.isinf(out.var)  # one value alone is as certain as it says
-        if first.any():
-            total[first] = (var * widening)[first]
-        refused = moved_nothing(value, out.mean, out.innovation, out.nis, self._filter.gate)
-        counted = np.isfinite(value)
-        if len(idle := np.flatnonzero(cells.dt_s <= 0.0)):
-            counted[idle] = False
-        if refused is not None:
-            counted &= ~refused
-        weight = counted.astype(np.float64)
-        shares, walk = weight[:, :, None], (out.var, out.q)
-        return Combined(out.mean, total, out.innovation, out.nis, shares, None, refused, None, walk)
-
-    def _systematic(self, value: Array, var: Array, r: Array) -> Array:
-        if self._declared:
-            return self._systematic_u**2 + self._common_var
-        now = systematic_variance(self._systematic_u, var, r if self._r is not None else np.nan_to_num(r))
-        if (gaps := np.isnan(value)).any():
-            now[gaps] = np.nan
-        filled, self._last = carried(now, self._last)
-        return filled + self._common_var
+        noise = r if self._r is not None else np.nan_to_num(out.r)
+        filtered = (out.mean, out.var, out.innovation, out.nis)
+        said = credit(
+            value,
+            var,
+            noise,
+            widening,
+            cells.dt_s,
+            filtered,
+            self._filter.gate,
+            self._given,
+            self._common_var,
+            self._last,
+        )
+        self._last = said.last
+        shares, walk = said.weight[:, :, None], (out.var, out.q)
+        return Combined(out.mean, said.total, out.innovation, out.nis, shares, None, said.refused, None, walk)
 
     def state(self) -> bytes:
         """The filter and the last systematic variances."""
