@@ -47,7 +47,7 @@ class Spike(StageSettings, frozen=True, kw_only=True, tag="spike"):
         width: values in the window (centred: without the one judged, which makes an odd width one less).
         suspect_deviations: further from the median a value is SUSPECT, and is left out of the windows that follow.
         fail_deviations: further it FAILs.
-            Of white noise, 8 deviations of 11 values flag one value in a thousand, of 7 values nine.
+            Of white noise, 8 deviations of 11 values flag two values in a thousand, of 7 values fourteen.
         floor: in the channel's unit: no value is a spike that is as near as that to the median. Where left out, twice
             the channel's resolution. A quiet signal on a coarse grid has a MAD of 0.
         step_samples: causal: after so many spikes in a row the window is made of them: a genuine step is flagged for
