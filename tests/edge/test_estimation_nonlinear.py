@@ -179,6 +179,31 @@ def test_a_filter_that_diverges_starts_anew() -> None:
     assert np.hypot(*(out.mean[-1, :2] - path[-1])) < 0.3
 
 
+@each_kind
+@pytest.mark.parametrize("spoilt", ["measurement_jacobian", "transition", "process_noise"])
+def test_a_model_that_breaks_down_somewhere_ends_nothing(kind: Kind, spoilt: str) -> None:
+    """Slopes, states and noise that are not finite anywhere but at the start leave a filter that goes on."""
+    at_start = np.asarray(MOTION.mean)
+
+    def elsewhere(whole: Any) -> Any:
+        def broken(state: Array, *more: float) -> Array:
+            value = np.asarray(whole(state, *more), np.float64)
+            return value if np.array_equal(state, at_start) else value * np.inf
+
+        return broken
+
+    whole = {
+        "measurement_jacobian": lambda state: gradient(ranges, state),
+        "transition": moved,
+        "process_noise": pushed(0.1),
+    }
+    model = replace(MOTION, **{spoilt: elsewhere(whole[spoilt])})
+    _, value = drive(np.random.default_rng(13), 30)
+    out = follow(value, kind, model)
+    assert np.isfinite(out.mean).all()
+    assert np.isfinite(out.covariance).all()
+
+
 def test_a_long_gap_starts_anew() -> None:
     """After more than `gap_max_s` the old position says nothing, and the start's covariance says so."""
     value = np.full((3, 4), np.nan)
@@ -301,5 +326,5 @@ def test_a_wide_start_is_not_taken_for_slow_errors() -> None:
 
 def test_negative_control_linearised_once_the_start_becomes_an_error_that_stays(monkeypatch: Any) -> None:
     """Without the iteration the slow errors take up what one straight line missed, and stay wrong with confidence."""
-    monkeypatch.setattr("trueline_edge.estimation.nonlinear.ITERATIONS", 1)
+    monkeypatch.setattr("trueline_edge.estimation.nonlinear_filters.ITERATIONS", 1)
     assert np.mean([surprise(seed) for seed in range(20)]) > 20.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -246,3 +248,9 @@ def test_a_configuration_reads_it(tmp_path: Path) -> None:
     assert isinstance(stage, Estimate)
     assert stage.model == tmp_path / "own.py"
     assert not list(stage.objections(Schema(device="d", stream="s", channels=(Channel(name="a"),))))
+
+
+def test_filterpy_is_loaded_where_it_is_configured_and_nowhere_else() -> None:
+    """An agent without such a stage does not pay for its library."""
+    code = "import sys, trueline_edge.__main__, trueline_edge.config; sys.exit('filterpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
