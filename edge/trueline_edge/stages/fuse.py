@@ -87,7 +87,15 @@ class Fuse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Several inputs to one channel; or, in `[[stream.stage.output]]` or with `each`, many outputs at once.
 
     Attributes:
-        name, inputs, r, q, q_trend, q_daily, systematic_u, common_u, independent: of the one output; see there.
+        name: of the one output; as in `FuseOutput`.
+        inputs: of the one output; as in `FuseOutput`.
+        r: of the one output; as in `FuseOutput`.
+        q: of the one output; as in `FuseOutput`.
+        q_trend: of the one output; as in `FuseOutput`.
+        q_daily: of the one output; as in `FuseOutput`.
+        systematic_u: of the one output; as in `FuseOutput`.
+        common_u: of the one output; as in `FuseOutput`.
+        independent: of the one output; as in `FuseOutput`.
         each: each input is filtered by itself, into a channel `INPUT.fused`.
         outputs: the table `[[stream.stage.output]]`, in the place of `name` and `inputs`.
         model: how the quantity moves: "weighted_mean" and "vote" look at each row by itself; "level" is a walk,
