@@ -50,6 +50,16 @@ _STEADY_S: Final = 10.0
 _GOODBYE_S: Final = 1.0
 
 
+class _BoundedClient(Client):  # type: ignore[misc]  # paho is not typed for us
+    """Leaves a broker that announces a larger packet than an agent takes, before a byte of it is read or held."""
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if bufsize > _PACKET_IN_MAX:  # paho asks for what is left of the packet
+            raise ConnectionAbortedError(f"the broker announces a packet of {bufsize} bytes")
+        received: bytes = super()._sock_recv(bufsize)
+        return received
+
+
 class _Left(Exception):  # noqa: N818 - says what is the case
     """This connection is over; the message says why."""
 
@@ -178,7 +188,7 @@ class _Session:
 
     def _make_client(self, protocol: MQTTProtocolVersion) -> Client:
         is_old = protocol == MQTTProtocolVersion.MQTTv311
-        client = Client(
+        client = _BoundedClient(
             CallbackAPIVersion.VERSION2,
             client_id=f"trueline-{self._device}",
             clean_session=True if is_old else None,
@@ -296,8 +306,7 @@ class _Session:
     def _check_bounds(self) -> None:
         """A broker may not make us hold more than we mean to."""
         client: Any = self._client
-        packet, held = client._in_packet, client._in_messages  # noqa: SLF001 - paho bounds neither
-        if packet["remaining_length"] > _PACKET_IN_MAX or len(held) > _QOS2_MAX:
+        if len(client._in_messages) > _QOS2_MAX:  # noqa: SLF001 - paho does not bound them
             raise _Left("the broker sends more than an agent takes")
 
     def _say_goodbye(self) -> None:
