@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from trueline_edge.calibration.task import Task
+    from trueline_edge.calibration.task import Curve, Task
 
     F64 = NDArray[np.float64]
     F32 = NDArray[np.float32]
@@ -110,15 +110,24 @@ def _structure(task: Task) -> object:
     return tuple(tuple((factor.function, task.inputs.get(factor.name, -1)) for factor in term) for term in terms)
 
 
+def _columns(columns: list[int]) -> slice | NDArray[np.intp]:
+    """A slice where it can be one: five times faster to take and to put back."""
+    first = columns[0]
+    if columns == list(range(first, first + len(columns))):
+        return slice(first, first + len(columns))
+    return np.array(columns, np.intp)
+
+
 class _Group:
     """Channels whose functions have the same terms; at most `rows` rows at once."""
 
     def __init__(self, members: list[Task]) -> None:
         calibrations = [task.calibration for task in members]
         first = calibrations[0]
-        self.columns = np.array([task.column for task in members])
+        self.columns = _columns([task.column for task in members])
         self.rows = rows_for(len(members))
-        self._leading = bool((self.columns == np.arange(len(members))).all())
+        self._leading = self.columns == slice(0, len(members))
+        self._members = len(members)
         self._curve = TableCurve(first.model) if isinstance(first.model, Table) else LinearCurves(members)
         low, high = ranges_of(calibrations, [calibration.channel for calibration in calibrations])
         middle = np.zeros(len(members))
@@ -145,27 +154,17 @@ class _Group:
 
     def is_all(self, channels: int, rows: int) -> bool:
         """Are these the channels 0, 1, ... of a batch with so many, and not too many rows for one go?"""
-        return rows <= self.rows and len(self.columns) == channels and self._leading
+        return rows <= self.rows and self._members == channels and self._leading
 
     def __call__(self, time_ns: I64, value: F64, u: F32, usable: Mask, unlagged: Unlagged | None) -> Corrected:
         own, own_u = (value, u) if unlagged is None else (unlagged.value, unlagged.u)
         if not self.is_all(value.shape[1], len(value)):
-            own, own_u = own[:, self.columns], own_u[:, self.columns]
+            own, own_u = np.ascontiguousarray(own[:, self.columns]), np.ascontiguousarray(own_u[:, self.columns])
         n = len(own)
         curve = self._curve(own, value, u, usable)
-        spread = curve.slope * own_u
-        spread *= spread
-        if curve.inputs is not None:
-            spread = np.where(np.isnan(spread), curve.inputs, spread + curve.inputs)
-        np.fmax(spread, self._noise_2[:n], out=spread)
-        spread += curve.variance
-        spread += self._base_at(time_ns)
-        if self._steps:
-            spread += np.square(curve.slope) * self._step_2[:n]
+        spread = self._variance(curve, own_u, time_ns)
         if unlagged is not None:
             spread += np.square(curve.slope * unlagged.u_lag[:, self.columns])
-        if self._relates:
-            spread += self._relative_2[:n] * np.square(curve.value.astype(np.float32))
         np.sqrt(spread, out=spread)
         finite = np.isfinite(curve.value)
         if not finite.all():
@@ -184,6 +183,25 @@ class _Group:
             self._add_untimely(time_ns[:, None], total)
         spread *= np.minimum(1 + 2 * total, _WIDEN_MAX)
         return Corrected(curve.value, spread, total > 0)
+
+    def _variance(self, curve: Curve, own_u: F32, time_ns: I64) -> F32:
+        """(n, kg) the square of u, but for the lag and what is outside."""
+        n = len(own_u)
+        spread: F32 = curve.slope * own_u
+        spread *= spread
+        if curve.inputs is not None:
+            unknown = np.isnan(spread)
+            spread += curve.inputs
+            if unknown.any():
+                spread[unknown] = curve.inputs[unknown]
+        np.fmax(spread, self._noise_2[:n], out=spread)
+        spread += curve.variance
+        spread += self._base_at(time_ns)
+        if self._steps:
+            spread += np.square(curve.slope) * self._step_2[:n]
+        if self._relates:
+            spread += self._relative_2[:n] * np.square(curve.value.astype(np.float32))
+        return spread
 
     def _base_at(self, time_ns: I64) -> F32:
         """(n, kg) variance that depends on the time alone: model, resolution, drift since the date."""

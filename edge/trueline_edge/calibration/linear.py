@@ -215,8 +215,9 @@ class _Input:
         self._middle, self._half = (low + high) / 2, (high - low) / 2
 
     def __call__(self, value: F64, u: F32, usable: Mask) -> _Seen:
-        x, spread, good = value[:, self.column], u[:, self.column], usable[:, self.column]
-        variance = None if np.isnan(spread).all() else self._wide(np.nan_to_num(np.square(spread), nan=0.0))
+        x, spread, good = value[:, self.column].copy(), u[:, self.column].copy(), usable[:, self.column]
+        known = spread == spread  # noqa: PLR0124 - false for NaN alone
+        variance = self._wide(np.where(known, spread * spread, np.float32(0))) if known.any() else None
         out = bool(((x < self._lowest) | (x > self._highest)).any())
         if not out and good.all():
             return _Seen(self._wide(x), variance, None, None)
