@@ -171,6 +171,7 @@ def agent_memory_mb(folder: Path, noise: str, seconds: float) -> float:
 def main() -> int:
     """The command line."""
     options = parser(__doc__)
+    options.add_argument("--data", help="taken as by the other benchmarks; nothing recorded is used")
     options.add_argument("--quick", action="store_true", help="short measurements, no agent; bounds are not held")
     options.add_argument("--seconds", type=float, default=3.0, help="of CPU, of each measurement (3)")
     options.add_argument("--profile", choices=("given", "learn"), help="say where the time goes, and nothing else")

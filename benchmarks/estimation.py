@@ -102,6 +102,7 @@ def score(runs: Runs, answer: peers.Answer, bound: Array, skip: int) -> dict[str
 def main() -> int:
     """The command line."""
     options = parser(__doc__)
+    options.add_argument("--data", help="taken as by the other benchmarks; nothing recorded is used")
     options.add_argument("--quick", action="store_true", help="a tenth of the runs; bounds are not held")
     options.add_argument("--runs", type=int, default=300, help="of each regime (300)")
     options.add_argument("--seed", type=int, default=SEED, help=f"first seed ({SEED}; those below 1000 are for tuning)")
