@@ -20,11 +20,14 @@ from trueline_edge.calibration.checking import Score, apply_to, score_of
 from trueline_edge.calibration.file import Calibration, Uncertainty, dump_calibration
 from trueline_edge.calibration.fitting import Fit, Refused, fit
 from trueline_edge.calibration.pairing import ClockOffset, average_onto, estimate_offset, interval_of
+from trueline_edge.calibration.terms import parse_term
 from trueline_edge.csv_table import TableConfig, read_table
 from trueline_wire.errors import ConfigError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from trueline_edge.calibration.terms import Term
 
     F64 = NDArray[np.float64]
 
@@ -42,6 +45,7 @@ class CalibrateRequest(msgspec.Struct, frozen=True, kw_only=True):
         channel: which raw column is corrected.
         responses: further columns that respond to the measurand.
         conditions: columns that disturb it, such as temperature and humidity.
+        terms: of the function, where the person knows them ("x", "x^2", "x*t"); chosen where left out.
         out: the calibration file.
         report: the HTML report; none where left out.
         id: of the calibration; made from channel and date where left out.
@@ -59,6 +63,7 @@ class CalibrateRequest(msgspec.Struct, frozen=True, kw_only=True):
     channel: str
     responses: tuple[str, ...] = ()
     conditions: tuple[str, ...] = ()
+    terms: tuple[str, ...] = ()
     out: Path
     report: Path | None = None
     id: str = ""
@@ -176,9 +181,21 @@ def _pair(request: CalibrateRequest) -> _Pairs:
         channel=request.channel,
         responses=request.responses,
         conditions=request.conditions,
+        terms=_terms(request),
     )
     noise = _noise_of(own) if width_ns > 1.5 * step_ns else float("nan")
     return _Pairs(data=data, offset=offset, readings=float(count[good].mean()), noise=noise)
+
+
+def _terms(request: CalibrateRequest) -> tuple[Term, ...]:
+    try:
+        terms = tuple(parse_term(text) for text in request.terms)
+    except ValueError as error:
+        raise ConfigError(f"--{error}") from error
+    known = {request.channel, *request.responses, *request.conditions}
+    for name in {factor.name for term in terms for factor in term} - known:
+        raise ConfigError(f"--terms: {name!r} is no channel here: {', '.join(sorted(known))}")
+    return tuple(term for term in terms if term)
 
 
 def _noise_of(value: F64) -> float:

@@ -67,6 +67,7 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reference-column", default="#2", metavar="COLUMN", help="of the reference (default: #2)")
     parser.add_argument("--with", dest="conditions", nargs="+", default=[], metavar="NAME[=COLUMN]", help=_WITH)
     parser.add_argument("--also", dest="responses", nargs="+", default=[], metavar="NAME[=COLUMN]", help=_ALSO)
+    parser.add_argument("--terms", nargs="+", default=[], metavar="TERM", help=_TERMS)
     parser.add_argument("--raw-csv", nargs="+", default=[], metavar="KEY=VALUE", help=_CSV)
     parser.add_argument("--reference-csv", nargs="+", default=[], metavar="KEY=VALUE", help="as --raw-csv")
     parser.add_argument("--out", type=Path, required=True, metavar="CALIBRATION.toml", help="the file to write")
@@ -83,6 +84,7 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
 
 
 _WITH = "channels that disturb the reading, such as temperature and humidity"
+_TERMS = "the function's terms, where you know them, such as x x^2 x*temperature (default: chosen out of time)"
 _ALSO = "further channels that respond to the same thing"
 _OFFSET = "look for an unknown offset between the clocks, up to so many seconds (default: 0, trust them)"
 
@@ -102,6 +104,7 @@ def _run_calibrate(options: argparse.Namespace) -> int:
         channel=next(iter(own)),
         conditions=tuple(conditions),
         responses=tuple(responses),
+        terms=tuple(options.terms),
         out=options.out,
         report=options.report,
         id=options.id,

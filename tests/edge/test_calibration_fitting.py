@@ -11,6 +11,7 @@ from trueline_edge.calibration.consistency import Limits, examine
 from trueline_edge.calibration.fitting import Refused, fit, splits_of
 from trueline_edge.calibration.models import Affine
 from trueline_edge.calibration.pairing import average_onto, estimate_offset, interval_of
+from trueline_edge.calibration.terms import Factor
 
 HOUR = 3600.0
 NS = 1_000_000_000
@@ -57,6 +58,16 @@ def test_without_conditions_the_calibration_is_a_straight_line() -> None:
     model = fit(bare).model
     assert isinstance(model, Affine)
     assert model.gain == pytest.approx(2.0, rel=0.05)
+
+
+def test_a_function_that_is_known_is_fitted_as_it_is() -> None:
+    """Terms given by a person are the ones in the file, a square too, and after a few days."""
+    data = made(2)
+    own = Factor("", "x")
+    squared = data._replace(reference=data.reference + 0.02 * (data.raw["x"] - 30) ** 2, terms=((own,), (own, own)))
+    model = fit(squared).model
+    assert model.terms == ("1", "x", "x^2")
+    assert model.coefficients[2] / model.factors["x"][1] ** 2 == pytest.approx(0.02, rel=0.25)
 
 
 def test_a_gross_outlier_moves_nothing() -> None:

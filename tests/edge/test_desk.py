@@ -96,6 +96,15 @@ def test_files_without_common_time_are_a_mistake(campaign: Path, capsys: pytest.
     assert "no time in common" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("term", "message"), [("exp(x)", "--terms has 'exp(x)'"), ("x*rh", "'rh' is no channel here")])
+def test_a_term_that_is_none_is_a_mistake(
+    campaign: Path, capsys: pytest.CaptureFixture[str], term: str, message: str
+) -> None:
+    """What may stand there is said."""
+    assert main(arguments(campaign, "--channel", "x", "--terms", term)) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_sensors_on_a_shelf_get_a_verdict_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The one that shifts is named, the report shows its charts, and a calibration is applied first, from raw."""
     rng = np.random.default_rng(23)

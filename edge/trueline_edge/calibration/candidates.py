@@ -33,6 +33,7 @@ class Data(NamedTuple):
         channel: the sensor's own.
         responses: further channels that respond to the measurand.
         conditions: channels that disturb it.
+        terms: the one set of terms to fit, where somebody knows it; what is tried is chosen where left out.
     """
 
     time_s: F64
@@ -41,6 +42,7 @@ class Data(NamedTuple):
     channel: str
     responses: tuple[str, ...] = ()
     conditions: tuple[str, ...] = ()
+    terms: tuple[Term, ...] = ()
 
     def rows(self, where: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Data:
         """Some of the pairs."""
@@ -65,9 +67,11 @@ def candidate_terms(data: Data) -> list[tuple[Term, ...]]:
         added = [logs, products, logs + products]
         added += [] if data.responses else [[plain[0] + plain[0]]]
         sets += [plain + conditions + terms for terms in added]
+    if data.terms:
+        sets = [[], plain[:1], list(data.terms)]
     unique = dict.fromkeys(tuple(dict.fromkeys([(), *terms])) for terms in sets)
     room = max(1 + len(data.raw), len(data.reference) // _PAIRS_PER_TERM)
-    return [terms for terms in unique if len(terms) <= room]
+    return [terms for terms in unique if len(terms) <= room or data.terms]
 
 
 MONTH_D = 30.0
