@@ -171,8 +171,13 @@ def _group(config: Fuse, output: FuseOutput, noise: _Noise, schema: Schema) -> G
     if known:
         given = GivenLevel(np.full(len(floors), noise.q), robust)
         watch = given if config.noise == "given" else LearntMove(len(floors), config.damping_s, robust)
-    # What the sensors' noises make of their mean is known also where they were learnt.
-    return Group(settings, watch, make_filter(config, [noise], np.zeros(1), known=known or config.model == "trend"))
+    # What the sensors' noises make of their mean is known also where they were learnt; and what they agree on is no
+    # spike, so that a filter that weighs steps follows at once.
+    moves = config.noise == "learn" and (known or config.model == "trend") and config.model != "daily"
+    process: Filter = LearntMove(1, config.damping_s, robust._replace(gate=np.inf))
+    if not moves:
+        process = make_filter(config, [noise], np.zeros(1), known=known)
+    return Group(settings, watch, process)
 
 
 def _floors(schema: Schema, output: FuseOutput) -> Array:

@@ -88,7 +88,7 @@ class Fusing:
     def _elapsed(self, time_ns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Nanoseconds and seconds since the row before; NaN seconds in the very first."""
         dt_ns = np.empty_like(time_ns)
-        dt_ns[0] = time_ns[0] - self._clock[1] if self._clock[0] else 0
+        np.subtract(time_ns[:1], self._clock[1:] if self._clock[0] else time_ns[:1], out=dt_ns[:1])
         np.subtract(time_ns[1:], time_ns[:-1], out=dt_ns[1:])
         dt_s = dt_ns / 1e9
         if not self._clock[0]:

@@ -34,6 +34,10 @@ WINDOW = 32
 """Rows after which offsets are learnt anew."""
 _OFFSETS_LAST_S = 30 * 86_400.0
 """An offset gains its prior variance once more in so long."""
+_GAP_MAX_S = 86_400.0
+"""A gap counts as a day at most: a clock that was set is not a year of drift."""
+_UNSTEADY = 0.05
+"""Of the systematic variance of a sensor, what may differ from day to day: offsets are not all there is."""
 _SCATTER_COUNTS = 2.0
 """Scatter beyond so many noise variances is believed: below, it is the noise itself."""
 _CALM = 4.0
@@ -70,7 +74,7 @@ class _Heard(NamedTuple):
 
 
 class _Voted(NamedTuple):
-    """What came of them: (n,) each, but for the shares and the outvoted (n, m)."""
+    """What came of them: (n,) each, but for shares and outvoted (n, m). Refused: a sensor alone, that jumped."""
 
     value: Array
     r: Array
@@ -78,6 +82,7 @@ class _Voted(NamedTuple):
     share: Array
     disputed: NDArray[np.bool_]
     outvoted: NDArray[np.bool_]
+    refused: NDArray[np.bool_]
 
 
 class Group:
@@ -141,7 +146,8 @@ class Group:
         apart, cov = self._apart(heard.systematic)
         aligned = heard.value - offsets.mean
         total = r + apart
-        agree = agreeing(aligned, np.minimum(r, _CALM * self._typical) + apart, self._settings.gate)
+        tolerated = np.minimum(r, _CALM * self._typical) + np.maximum(apart, _UNSTEADY * heard.systematic)
+        agree = agreeing(aligned, tolerated, self._settings.gate)
         count = there.sum(axis=1)
         majority = 2 * agree.sum(axis=1) > count
         pair = (count == _PAIR) & ~majority
@@ -154,6 +160,8 @@ class Group:
         clean = np.where(counted, aligned, 0.0)
         mean = (share * clean).sum(axis=1)
         between = np.where(disputed, (share * (clean - mean[:, None]) ** 2).sum(axis=1), 0.0)
+        counted &= ~((count == 1)[:, None] & heard.jumped)  # nobody to ask: a spike, until the sensor stays there
+        share = np.where(counted, share, 0.0)
         silent = ~counted.any(axis=1)
         voted = _Voted(
             np.where(silent, np.nan, mean),
@@ -161,7 +169,8 @@ class Group:
             np.where(silent, np.nan, self._left(share, heard.systematic, cov) + between),
             share,
             disputed,
-            there & ~counted,
+            there & ~counted & (count > 1)[:, None],
+            silent & (count > 0),
         )
         learnable = counted & ~disputed[:, None] & ~(dt_s <= 0.0)[:, None]
         self._keep(heard, learnable, dt_s)
@@ -185,7 +194,8 @@ class Group:
         elif cov is None:
             result = (share**2 * systematic).sum(axis=1)
         else:
-            result = (share[:, :, None] * cov * share[:, None, :]).sum(axis=(1, 2))
+            grown = np.maximum(systematic - self._offsets.prior, 0.0)  # it says it is less certain than it was
+            result = (share[:, :, None] * cov * share[:, None, :]).sum(axis=(1, 2)) + (share**2 * grown).sum(axis=1)
         return result + common
 
     def _keep(self, heard: _Heard, learnable: NDArray[np.bool_], dt_s: Array) -> None:
@@ -194,7 +204,7 @@ class Group:
         kept = (np.where(learnable, heard.value, np.nan), heard.r, heard.systematic)
         self._window[at : at + n] = np.stack(kept, axis=1)
         for dt in dt_s.tolist():  # one by one: a sum over a block depends on its cuts
-            self._at[1] += max(0.0, dt)
+            self._at[1] += min(max(0.0, dt), _GAP_MAX_S)
         self._at[0] += n
         if self._at[0] < WINDOW:
             return
@@ -222,8 +232,10 @@ class Group:
         total = out.var + systematic
         first = np.isinf(out.var)
         total[first] = (r + systematic)[first]
-        refused = moved_nothing(value, out.mean, out.innovation, out.nis, self._process.gate)
-        idle = (cells.dt_s <= 0.0)[:, None] if refused is None else refused | (cells.dt_s <= 0.0)[:, None]
+        refused = voted.refused[:, None]
+        if (beyond := moved_nothing(value, out.mean, out.innovation, out.nis, self._process.gate)) is not None:
+            refused = refused | beyond
+        idle = refused | (cells.dt_s <= 0.0)[:, None]
         return Combined(
             out.mean,
             total,
