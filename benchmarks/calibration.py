@@ -1,12 +1,17 @@
 """Sensors of the air beside reference stations: fitted on the first part of the time, scored on the later part.
 
 *EPA* (three units of one air sensor, August 2019, Burdens Creek): hourly means beside the hourly monitors, fitted on
-the first ten days. Conditions were named on physical grounds, before looking: ozone and particles feel temperature and
-humidity, humidity feels temperature, a thermometer neither. NO2 of these units is useless, and has to be refused.
+the first ten days. Conditions are named on physical grounds: ozone and particles feel temperature and humidity,
+humidity feels temperature, a thermometer neither. NO2 of these units is useless, and has to be refused.
 
 *UCI* (De Vito 2008, one year of a metal oxide array in an Italian street): CO and NO2, fitted on the first 30 % of the
 rows (March to July), scored on the rest (July to the next April). C6H6 is a function of one of the sensors, and is not
-scored by anybody. Nothing is chosen on the later part: models are weighted by inner splits in time (`fit`).
+scored by anybody.
+
+No parameter, weight or uncertainty of a calibration has seen its later part: all come from inner splits in time (`fit`).
+The rules of `fit` (few candidates, all inputs count, curves from a month on) and the choice of conditions were settled
+while these data were at hand, and results on the later parts had been seen by then: take the figures as development
+figures of the rules, and as out-of-time figures of each calibration.
 
 Every corrected reading goes through the calibration file and the stage `calibrate`. Peers in the same run: the raw
 reading, affine and linear least squares (on the sensor and its conditions, all sensors at UCI), least squares with
