@@ -4,11 +4,11 @@
 the first ten days. Conditions are named on physical grounds: ozone and particles feel temperature and humidity,
 humidity feels temperature, a thermometer neither. NO2 of these units is useless, and has to be refused.
 
-*UCI* (De Vito 2008, one year of a metal oxide array in an Italian street): CO and NO2, fitted on the first 30 % of the
-rows (March to July), scored on the rest (July to the next April). C6H6 is a function of one of the sensors, and is not
-scored by anybody.
+*UCI* (De Vito 2008, one year of a metal oxide array in an Italian street): CO and NO2, fitted on the first 30 % of
+the rows (March to July), scored on the rest (July to the next April). C6H6 is a function of one of the sensors, and
+is not scored by anybody.
 
-No parameter, weight or uncertainty of a calibration has seen its later part: all come from inner splits in time (`fit`).
+No parameter, weight or uncertainty of a calibration has seen its later part: all come from inner splits in time.
 The rules of `fit` (few candidates, all inputs count, curves from a month on) and the choice of conditions were settled
 while these data were at hand, and results on the later parts had been seen by then: take the figures as development
 figures of the rules, and as out-of-time figures of each calibration.
