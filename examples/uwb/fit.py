@@ -35,7 +35,7 @@ class Ranging(NamedTuple):
     """What ranges have to do with distances.
 
     Attributes:
-        offsets_m: (4,) of each anchor; it shows gain * distance + offset.
+        offsets_m: (anchors,) of each anchor; it shows gain * distance + offset.
         gain: of all.
         clock_s: the ranges' stamps are so much later than the truth's.
         tag_height_m: of the tag.
@@ -56,7 +56,7 @@ class Estimated(NamedTuple):
 
 
 def _predicted(drive: Drive, time_s: Array, ranging: Ranging) -> Array:
-    """(n, 4) what the anchors would show from where the truth was."""
+    """(n, anchors) what the anchors would show from where the truth was."""
     place = drive.truth.at(time_s - ranging.clock_s)
     flat = ((place[:, None, :] - drive.anchors_m[None, :, :2]) ** 2).sum(axis=2)
     return ranging.gain * np.sqrt(flat + (ranging.tag_height_m - drive.anchors_m[:, 2]) ** 2) + ranging.offsets_m
@@ -71,17 +71,17 @@ def _inside(drive: Drive, part: tuple[float, float]) -> NDArray[np.bool_]:
 def fit_ranging(drive: Drive, part: tuple[float, float]) -> Ranging:
     """Offsets, gain, clock and height under which ranges and truth agree best; outliers count little (soft L1)."""
     rows = _inside(drive, part)
-    time_s, range_m = drive.time_s[rows], drive.range_m[rows]
+    time_s, range_m, m = drive.time_s[rows], drive.range_m[rows], len(drive.anchors_m)
     seen = np.isfinite(range_m)
 
     def unpack(p: Array) -> Ranging:
-        return Ranging(p[:4], 1.0 + p[4] / 100.0, p[5], p[6])
+        return Ranging(p[:m], 1.0 + p[m] / 100.0, p[m + 1], p[m + 2])
 
     def misfit(p: Array) -> Array:
-        weak = [(p[6] - 1.0) / 0.5 * 0.1]  # a tag on a cart; the ranges themselves hardly tell
+        weak = [(p[-1] - 1.0) / 0.5 * 0.1]  # a tag on a cart; the ranges themselves hardly tell
         return np.concatenate([(range_m - _predicted(drive, time_s, unpack(p)))[seen], weak])
 
-    found = least_squares(misfit, np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]), loss="soft_l1", f_scale=0.05)
+    found = least_squares(misfit, np.array([*np.zeros(m + 2), 1.0]), loss="soft_l1", f_scale=0.05)
     return unpack(found.x)
 
 

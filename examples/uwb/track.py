@@ -25,6 +25,7 @@ __all__ = ["MODEL", "Score", "configure", "follow", "replay", "score"]
 
 MODEL = Path(__file__).with_name("model.py")
 NAMES = tuple(f"range_{anchor}" for anchor in ANCHORS)
+
 COVERAGE_FACTOR = 1.959964
 """Of a 95 % interval (GUM 6.2, normal)."""
 
@@ -49,7 +50,8 @@ def follow(
     drive: Drive, parameters: dict[str, Any], clock_s: float, until_s: float = np.inf, kind: str = "ekf"
 ) -> Estimated:
     """The stage over the ranges up to `until_s`, without files."""
-    schema = Schema(device="tag", stream="uwb", channels=tuple(Channel(name=name, unit="m") for name in NAMES))
+    m = len(drive.anchors_m)
+    schema = Schema(device="tag", stream="uwb", channels=tuple(Channel(name=f"range_{i}", unit="m") for i in range(m)))
     config = Estimate(
         model=MODEL,
         parameters=parameters,
@@ -58,7 +60,7 @@ def follow(
     )
     rows = drive.time_s < until_s + clock_s
     out = config.stage(schema)(Readings.raw(schema, _stamps_ns(drive, 0.0)[rows], drive.range_m[rows]))
-    place = slice(len(NAMES), len(NAMES) + 2)
+    place = slice(m, m + 2)
     track = Track(drive.time_s[rows] - clock_s, out.value[:, place])
     return Estimated(track, out.u[:, place].astype(np.float64))
 
