@@ -40,9 +40,9 @@ def spool_disk(site: Site) -> Iterator[SmallDisk]:
         yield disk
 
 
-def _agent(site: Site, device: str, source: Path) -> Agent:
+def _agent(site: Site, device: str, source: Path, speed: float = _SPEED) -> Agent:
     extra = {"spool": {"size_max_bytes": 64 << 20}, "metrics": {"host": "127.0.0.1", "port": free_port()}}
-    return site.add_agent(device, [stream(source, speed=_SPEED)], frame=_FRAME, extra=extra)
+    return site.add_agent(device, [stream(source, speed=speed)], frame=_FRAME, extra=extra)
 
 
 def _account(counts: dict[str, Any], found: Comparison, lane: dict[str, Any]) -> str:
@@ -70,7 +70,7 @@ def test_an_agent_on_a_full_disk_lives_drops_and_counts(site: Site, spool_disk: 
     points, rng = max(4, campaign(25)), proof.rng()
     source = write_rows(site.folder / "rows.csv", 8000 * points, proof.seed)
     site.broker.start()
-    agent = _agent(site, "full-1", source)
+    agent = _agent(site, "full-1", source, _SPEED / 3)  # rows to the end, also where everything takes its time
     agent.start()
     counters = Counters(f"http://127.0.0.1:{agent.document['metrics']['port']}")
     wait_until(lambda: "trueline_rows_spooled_total" in _maybe(counters), "metrics", 30.0)
