@@ -104,16 +104,14 @@ def make_values(rows: int) -> NDArray[np.float64]:
 
 def per_s(chain: Pipeline, values: NDArray[np.float64], rows: int, seconds: float) -> float:
     """Rows a second through a chain, in blocks of so many rows."""
-    start_ns, u = 1_767_225_600_000_000_000, np.full((rows, CHANNELS), 0.05, np.float32)
-    times = start_ns + np.arange(len(values)) * 10**9
+    u, later = np.full((rows, CHANNELS), 0.05, np.float32), len(values) * 10**9
+    times = 1_767_225_600_000_000_000 + np.arange(len(values)) * 10**9
     blocks = [Readings.raw(SCHEMA, times[i : i + rows], values[i : i + rows], u) for i in range(0, len(values), rows)]
     for block in blocks[: len(blocks) // 4]:
         chain(block)
     done, begun_s, at = 0, time.process_time(), len(blocks) // 4
     while (spent_s := time.process_time() - begun_s) < seconds:
-        if at == len(blocks):  # another hour of the same, later
-            later = int(times[-1]) + 10**9 - start_ns
-            times = times + later
+        if at == len(blocks):  # the same again, later
             blocks = [Readings(SCHEMA, b.time_ns + later, b.value, b.u, b.flag, b.reason) for b in blocks]
             begun_s += time.process_time() - begun_s - spent_s
             at = 0

@@ -204,3 +204,21 @@ def test_the_fallback_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """TRUELINE_KERNELS=textbook takes it even where the extension is there."""
     monkeypatch.setenv("TRUELINE_KERNELS", "textbook")
     assert kernels._choose() == (textbook, "textbook")
+
+
+@each_kernel
+def test_a_state_of_another_size_is_refused(name: str) -> None:
+    """What is compiled looks at no bounds: the door does."""
+    dt, z = np.ones(4), np.zeros((4, CHANNELS, SENSORS))
+    state = KERNELS[name][0]()
+    with pytest.raises(ValueError, match="are wanted"):
+        KERNELS[name][1](state[:-1], dt, z)
+    with pytest.raises(ValueError, match="are wanted"):
+        KERNELS[name][1](np.ascontiguousarray(state[:, :-1]), dt, z)
+
+
+@pytest.mark.parametrize("width", [0, 2, 256])
+def test_a_window_no_kernel_holds_is_refused(width: int) -> None:
+    """From 3 to 255 values."""
+    with pytest.raises(ValueError, match="between 3 and 255"):
+        kernels.hampel(kernels.hampel_fresh(1, width, 3), np.zeros((4, 1)), width, 3.0)

@@ -31,7 +31,7 @@ from trueline_edge.estimation.outcomes import (
     Robust,
     TrendOut,
 )
-from trueline_edge.estimation.textbook.bank import FRESH, MODELS
+from trueline_edge.estimation.textbook.bank import FRESH, HEAD, MODELS
 from trueline_edge.estimation.textbook.linear import factors
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def kalman_level(
     """
     n, k = value.shape
     mean, var, innovation, nis = _empty(4, n, k)
-    state = _copy(state)
+    state = _copy(state, (k, 4), dt_s, n)
     _hot.kalman_level(state, dt_s, value, spread(r, n, k), _each(q, k), *robust, mean, var, innovation, nis)
     return KalmanOut(mean, var, innovation, nis, state)
 
@@ -165,7 +165,7 @@ def kalman_trend(
     """
     n, k = value.shape
     out = _empty(6, n, k)
-    state = _copy(state)
+    state = _copy(state, (k, 8), dt_s, n)
     given = (_each(q_level, k), _each(q_trend, k), _each(damping_s, k))
     _hot.kalman_trend(state, dt_s, value, spread(r, n, k), *given, *robust, *out)
     return TrendOut._make((*out, state))
@@ -205,8 +205,8 @@ def kalman_linear(
     s = observation.shape[1]
     mean, cov = np.empty((n, s)), np.empty((n, s, s))
     innovation, nis = _empty(2, n, m)
-    state = _copy(state)
     rows = np.ones(n) if learn is None else learn.astype(np.float64)
+    state = _copy(state, (s + 2, s), rows, n)
     given = (np.ascontiguousarray(transition), np.ascontiguousarray(noise), np.ascontiguousarray(observation), rows)
     _hot.kalman_linear(state, *given, value, spread(r, n, m), *robust, mean, cov, innovation, nis)
     return LinearOut(mean, cov, innovation, nis, state)
@@ -238,7 +238,7 @@ def bank_level(
     """
     n, k = value.shape
     out = _empty(6, n, k)
-    state = _copy(state)
+    state = _copy(state, (k, HEAD + 3 * MODELS), dt_s, n)
     _hot.bank_level(state, dt_s, value, spread(r, n, k), _each(floor, k), *config, *out)
     return BankOut._make((*out, state))
 
@@ -257,7 +257,7 @@ def fuse_level(state: Array, dt_s: Array, value: Array, r: ArrayLike, q: ArrayLi
     n, k, m = value.shape
     mean, var, innovation, nis = _empty(4, n, k)
     weight = np.empty((n, k, m))
-    state = _copy(state)
+    state = _copy(state, (k, 4), dt_s, n)
     given = (np.broadcast_to(np.asarray(r, np.float64), (n, k, m)), _each(q, k))
     _hot.fuse_level(state, dt_s, value, *given, *robust, mean, var, innovation, nis, weight)
     return FuseOut(mean, var, innovation, nis, weight, state)
@@ -301,7 +301,10 @@ def hampel(
     n, k = value.shape
     median, mad = _empty(2, n, k)
     rejected = np.zeros((n, k), np.uint8)
-    state = _copy(state)
+    if not _WIDTH_MIN <= width <= _WIDTH_MAX:
+        raise ValueError(f"width {width} must be between {_WIDTH_MIN} and {_WIDTH_MAX}")
+    held = 2 * (width // 2) if centred else 2 + width + step_samples
+    state = _copy(state, (k, held), _NONE, 0)
     if centred:
         _hot.hampel_centred(state, value, width, threshold, _each(floor, k), judges, median, mad, rejected)
     else:
@@ -309,7 +312,10 @@ def hampel(
     return HampelOut(median, mad, rejected.view(np.bool_), state)
 
 
-def _copy(state: Array) -> Array:
+def _copy(state: Array, shape: tuple[int, ...], dt_s: Array, n: int) -> Array:
+    """A state to be changed. What is compiled trusts the shapes it is given."""
+    if state.shape != shape or dt_s.shape != (n,):
+        raise ValueError(f"state {state.shape} and dt_s {dt_s.shape}: {shape} and {(n,)} are wanted")
     return np.array(state, np.float64, order="C")
 
 
@@ -332,6 +338,8 @@ def spread(r: ArrayLike, n: int, k: int) -> Array:
 
 
 _FEW_ROWS = 64
+_WIDTH_MIN, _WIDTH_MAX = 3, 255
+_NONE = np.empty(0)
 
 
 def _each(given: ArrayLike, k: int) -> Array:
