@@ -291,12 +291,13 @@ class Aligning:
         n = len(readings)
         flag, reason = readings.flag[:, self._columns].copy(), readings.reason[:, self._columns].copy()
         flag[flag == Flag.NOT_EVALUATED] = Flag.PASS
-        if not self._anchored():
-            reason[:] |= np.uint32(Reason.UNOBSERVABLE)
         flag[np.isnan(u) & (flag == Flag.PASS)] = Flag.SUSPECT
-        flag[~np.isfinite(corrected)] = Flag.MISSING
+        gone = ~np.isfinite(corrected)
+        flag[gone], reason[gone] = Flag.MISSING, Reason.MISSING
         flag[contradicted & (flag == Flag.PASS)] = Flag.SUSPECT
         reason[contradicted] |= np.uint32(Reason.CONSISTENCY)
+        if not self._anchored():
+            reason |= np.uint32(Reason.UNOBSERVABLE)
         extra = [np.broadcast_to(self._applied.number, (n, 1))]
         extra += [bias] if self._config.details else []
         more = np.concatenate(extra, axis=1)
