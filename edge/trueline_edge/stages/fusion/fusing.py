@@ -212,7 +212,13 @@ class Fusing:
                 reason[cells] |= np.uint32(because)
         if combined.outvoted is not None:
             reason[combined.outvoted.any(axis=2)] |= np.uint32(Reason.CONSISTENCY)
-        if suspect is not None:
+        if suspect is not None and self._plain:
+            row, column, _ = np.nonzero(suspect)
+            counted = combined.weight[row, column, 0] > 0.0
+            cells = row[counted], column[counted]
+            flag[cells] = _SUSPECT
+            reason[cells] |= readings.reason[:, self._span][cells]
+        elif suspect is not None:
             rows = np.unique(np.flatnonzero(suspect) // suspect[0].size)
             counted, suspect = combined.weight[rows] > 0.0, suspect[rows]
             all_suspect = counted.any(axis=2) & ~(counted & ~suspect).any(axis=2)
