@@ -202,3 +202,10 @@ def test_a_leap_of_summer_time_in_a_file(tmp_path: Path, fold: str, late: int) -
     table = pq.read_table(tmp_path / "out.parquet").to_pydict()
     assert sum(reason & Reason.TIMING != 0 for reason in table["reason"]) == late
     assert (all(a < b for a, b in pairwise(table["time_ns"]))) == (late == 0)
+
+
+def test_a_row_that_failed_for_its_time_is_not_judged_again() -> None:
+    """Whatever its cells hold, the later tests add nothing to a row whose time was wrong."""
+    for value in (20.0, NAN, 1e9):
+        judged = judge([20.1, 20.2, value, 20.3], [0.0, 10.0, 10.0, 20.0])
+        assert (judged.flag[2, 0], judged.reason[2, 0]) == (Flag.FAIL, Reason.TIMING)

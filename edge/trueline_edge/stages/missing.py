@@ -28,18 +28,21 @@ class Missing(StageSettings, frozen=True, kw_only=True, tag="missing"):
 
 
 class FlagMissing(Stateless):
-    """Flags what is not there, passes what is."""
+    """Flags what is not there, passes what is. What failed before stays as it is."""
 
     def __init__(self, config: Missing, schema: Schema) -> None:
         super().__init__(schema)
         self._judged = channel_mask(schema, config.channels)
 
     def __call__(self, readings: Readings, /) -> Readings:
-        finite = np.isfinite(readings.value)
-        if finite.all():
+        value, bad = readings.value, readings.flag >= Flag.FAIL
+        finite = np.isfinite(value)
+        if finite.all() and not bad.any():
             return readings.passed(self._judged & finite)
+        fresh = self._judged & ~bad
+        absent = (fresh & np.isnan(value)) | (self._judged & (readings.flag == Flag.MISSING))
         return (
-            readings.passed(self._judged & finite)
-            .flagged(self._judged & np.isinf(readings.value), Flag.FAIL, Reason.MISSING)
-            .flagged(self._judged & np.isnan(readings.value), Flag.MISSING, Reason.MISSING)
+            readings.passed(fresh & finite)
+            .flagged(fresh & np.isinf(value), Flag.FAIL, Reason.MISSING)
+            .flagged(absent, Flag.MISSING, Reason.MISSING)
         )
