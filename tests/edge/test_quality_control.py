@@ -205,7 +205,9 @@ def test_a_leap_of_summer_time_in_a_file(tmp_path: Path, fold: str, late: int) -
 
 
 def test_a_row_that_failed_for_its_time_is_not_judged_again() -> None:
-    """Whatever its cells hold, the later tests add nothing to a row whose time was wrong."""
-    for value in (20.0, NAN, 1e9):
+    """Whatever its values, later tests add nothing to a row whose time was wrong; a cell without one is MISSING."""
+    for value in (20.0, 1e9):
         judged = judge([20.1, 20.2, value, 20.3], [0.0, 10.0, 10.0, 20.0])
         assert (judged.flag[2, 0], judged.reason[2, 0]) == (Flag.FAIL, Reason.TIMING)
+    judged = judge([20.1, 20.2, NAN, 20.3], [0.0, 10.0, 10.0, 20.0])
+    assert (judged.flag[2, 0], judged.reason[2, 0]) == (Flag.MISSING, Reason.MISSING)
