@@ -52,11 +52,13 @@ FLUTTERS: Final[dict[str, tuple[str, ...]]] = {
 
 _BENT: Final = 4.0
 """Slope of a nonlinearity of one over half a span: an S has 2.6 in its middle and 5.2 at its ends."""
-_NOISE_MARGIN: Final = 1.2
-"""The filter takes the noise variance to be so many times what the calibration found: quantities move less evenly than
-its model, and its own variance knows nothing of that."""
+_UNEVEN: Final = 0.5
+"""So much of a reading's noise is taken to last, beside what the calibration found to last: quantities move less evenly
+than a filter's model, whose variance knows nothing of that."""
 _CONDITION_MIN: Final = 0.3
 """A condition is an input of the calibration where what it can do, over 5 K or 20 %, is such a part of the noise."""
+_GATE: Final = 4.5
+"""Standard deviations; narrower than usual, as the noise is known and not learnt."""
 _REACH: Final = 60.0
 """In K or %: a condition's effect is proportional, as far as a datasheet tells, so its calibration reaches far."""
 _LAG_MEMORY: Final = (0.02, 0.3)
@@ -175,6 +177,8 @@ def _calibration(
         middle = float(np.nanmean(column))
         ranges[name] = (middle - _REACH, middle + _REACH)
     slow = math.hypot(found.slow[device], _lagging(fleet, measured, sensor, device) if lag is None else 0.0)
+    if measured.name not in FLUTTERS[fleet.scenario]:
+        slow = math.hypot(slow, _UNEVEN * found.noise[device])
     noise = math.sqrt(max(found.noise[device] ** 2 - measured.model.resolution**2 / 12, 0.0))
     return Calibration(
         id=f"{channel}-{device}",
@@ -257,7 +261,7 @@ def stages_of(fleet: Fleet, device: int, sensors: int, calibrations: Sequence[Ca
         *ranges,
     ]
     stages.append(_Calibrated(calibrations))
-    stages += [Fuse(outputs=filtered, model="trend", details=False)] if filtered else []
+    stages += [Fuse(outputs=filtered, model="trend", gate=_GATE, details=False)] if filtered else []
     stages += [Fuse(outputs=rows, model="weighted_mean", details=False)] if rows else []
     return stages
 
@@ -273,7 +277,7 @@ def _noise_variance(
         calibration = found[channel_name(measured, sensor)]
         kept = math.exp(-interval_s / calibration.lag.time_constant_s) if calibration.lag else 0.0
         grown = (1.0 + kept**2) / (1.0 - kept) ** 2  # what undoing the lag makes of it
-        variances.append(max(_NOISE_MARGIN * (calibration.u.noise**2 + rounding) * grown, 1e-12))
+        variances.append(max((calibration.u.noise**2 + rounding) * grown, 1e-12))
     return tuple(variances)
 
 

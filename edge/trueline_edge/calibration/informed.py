@@ -41,7 +41,7 @@ class Tolerance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         gain: half-width of the relative error of the slope, nonlinearity and all.
         conditions: half-width of the effect of each condition, for one unit of it.
         nominal: the conditions the datasheet speaks of.
-        noise: standard deviation of a single reading, resolution and all: no less is believed.
+        noise: standard deviation of a single reading, resolution and all; zero: nothing is known.
         slow: standard deviation of what changes too slowly to be averaged (1/f noise): no less is believed.
     """
 
@@ -106,9 +106,8 @@ def fit_informed(
     centre = np.where(there, raw, 0.0).sum(axis=0) / there.sum(axis=0)
     centres = np.where(there[..., None], conditions, 0.0).sum(axis=0) / there.sum(axis=0)[:, None]
     difference = np.where(there, reference - raw, 0.0)
-    features = np.concatenate(
-        [np.ones((*raw.shape, 1)), (raw - centre)[..., None], conditions - centres], axis=2
-    )  # (n, k, p)
+    level = raw - centre
+    features = np.concatenate([np.ones((*raw.shape, 1)), level[..., None], conditions - centres], axis=2)  # (n, k, p)
     features = np.where(there[..., None], features, 0.0)
     blocks, count = _blocks(there)
     inside = tolerance.noise**2 + reference_noise**2
@@ -167,17 +166,20 @@ def _means(cells: Array, blocks: NDArray[np.intp], count: Array) -> Array:
 
 
 def _errors(left: Array, tolerance: Tolerance, reference_noise: float) -> tuple[Array, Array]:
-    """(k,) noise from reading to reading, from differences without the largest; and the rest of the scatter, which lasts.
+    """(k,) noise from reading to reading, from differences but the largest; and the rest of the scatter, which lasts.
 
     Medians would not do: where the resolution is coarse, most differences are zero.
     """
     squares = np.diff(left, axis=0) ** 2
     limit = np.nanquantile(squares, _KEPT, axis=0)
     fast = np.nanmean(np.where(squares <= limit, squares, np.nan), axis=0) / _KEPT_VARIANCE / 2.0 - reference_noise**2
-    noise = np.sqrt(np.maximum(fast, 0.5 * tolerance.noise**2))
+    own = tolerance.noise**2 if tolerance.noise > 0.0 else np.inf
+    noise = np.sqrt(np.clip(fast, _NOISE_MIN * tolerance.noise**2, _NOISE_MAX * own))
     slow = np.nanmean(left**2, axis=0) - noise**2 - reference_noise**2
     return noise, np.sqrt(np.maximum(slow, tolerance.slow**2))
 
 
+_NOISE_MIN, _NOISE_MAX = 0.5, 1.2
+"""The noise's variance, in that of the datasheet: what comes on top is 1/f noise, play or lag, and does not average."""
 _KEPT, _KEPT_VARIANCE = 0.99, 0.9248
 """Of normal differences so many are kept, and so much of their variance is left."""

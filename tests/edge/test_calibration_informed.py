@@ -1,0 +1,106 @@
+"""Calibrations in which the datasheet says what the pairs cannot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trueline_edge.calibration.informed import Informed, Tolerance, fit_informed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+NOISE, GAIN, BIAS = 0.05, 0.05, 0.5
+DATASHEET = Tolerance(offset=BIAS, gain=GAIN, noise=NOISE)
+
+
+def sensors(moved: float, count: int = 300, seed: int = 1) -> tuple[Array, Array, Array, Array]:
+    """Raw readings and truth of many sensors about 20, and each one's gain and bias."""
+    rng = np.random.default_rng(seed)
+    truth = 20.0 + moved * np.sin(np.linspace(0.0, 9.0, 400))[:, None] * np.ones(count)
+    gain, bias = rng.uniform(-GAIN, GAIN, count), rng.uniform(-BIAS, BIAS, count)
+    return truth * (1.0 + gain) + bias + rng.normal(0.0, NOISE, truth.shape), truth, gain, bias
+
+
+def corrected(found: Informed, raw: Array) -> tuple[Array, Array]:
+    """Value and standard uncertainty (of the parameters alone) of each sensor at a raw value."""
+    away = np.stack([np.ones_like(raw), raw - found.centre], axis=1)
+    value = found.offset + found.gain * (raw - found.centre)
+    return value, np.sqrt(np.einsum("ki,kij,kj->k", away, found.covariance, away))
+
+
+def test_where_nothing_moves_the_datasheet_keeps_the_slope() -> None:
+    """A quantity that stood still gives a correction that is as good elsewhere as the datasheet lets it be."""
+    raw, truth, gain, bias = sensors(moved=0.005)
+    found = fit_informed(raw, truth, np.zeros((*raw.shape, 0)), DATASHEET)
+    there = 40.0
+    value, u = corrected(found, there * (1.0 + gain) + bias)
+    error = value - there
+    assert np.sqrt(np.mean(error**2)) < 1.1 * 20.0 * GAIN / np.sqrt(3)
+    assert 0.9 <= np.mean(np.abs(error) <= 1.96 * u) <= 1.0
+    slope = [np.polyfit(raw[:, k], truth[:, k], 1)[0] for k in range(raw.shape[1])]
+    alone = truth.mean(axis=0) + slope * (there * (1.0 + gain) + bias - raw.mean(axis=0)) - there
+    assert np.sqrt(np.mean(alone**2)) > 10 * np.sqrt(np.mean(error**2)), "negative control: least squares is lost"
+
+
+def test_where_much_moves_the_pairs_decide() -> None:
+    """With a wide range the gains found are the sensors', whatever the datasheet says."""
+    raw, truth, gain, _ = sensors(moved=10.0)
+    found = fit_informed(raw, truth, np.zeros((*raw.shape, 0)), DATASHEET)
+    assert np.abs(found.gain * (1.0 + gain) - 1.0).max() < 0.004
+    assert found.noise == pytest.approx(np.full(raw.shape[1], NOISE), rel=0.2)
+
+
+def test_a_slope_that_is_far_off_is_found_exactly() -> None:
+    """A sensor that shows 1.25 of what there is gets a gain of 0.8."""
+    truth = np.linspace(0.0, 1000.0, 500)[:, None]
+    wide = Tolerance(offset=5.0, gain=0.3, noise=1.0)
+    for noise in (0.0, 0.5, 2.0):
+        found = fit_informed(1.25 * truth, truth, np.zeros((500, 1, 0)), wide, reference_noise=noise)
+        assert found.gain[0] == pytest.approx(0.8, abs=1e-4)
+
+
+def test_an_offset_far_from_the_pivot_is_shared_between_offset_and_slope() -> None:
+    """A zero known to 0.01 makes an offset of 1 at 20 an error of the slope of 5 %."""
+    rng = np.random.default_rng(3)
+    truth = np.full((200, 1), 20.0)
+    raw = truth * 1.05 + rng.normal(0.0, 0.001, truth.shape)
+    wide = Tolerance(offset=0.01, gain=0.1, noise=0.01)
+    assert fit_informed(raw, truth, np.zeros((200, 1, 0)), wide).gain[0] == pytest.approx(1 / 1.05, abs=0.005)
+    blind = Tolerance(gain=0.1, noise=0.01)
+    assert fit_informed(raw, truth, np.zeros((200, 1, 0)), blind).gain[0] == pytest.approx(1.0, abs=0.005)
+
+
+def test_a_condition_is_taken_off_as_far_as_it_was_seen() -> None:
+    """What the temperature does to a sensor is found where the temperature moved."""
+    rng = np.random.default_rng(4)
+    temperature = 25.0 + 8.0 * np.sin(np.linspace(0.0, 6.0, 600))[:, None, None]
+    truth = 50.0 + rng.normal(0.0, 5.0, (600, 1))
+    raw = truth + 0.3 * (temperature[:, :, 0] - 25.0) + rng.normal(0.0, 0.1, truth.shape)
+    tolerance = Tolerance(offset=1.0, gain=0.01, conditions=(0.5,), nominal=(25.0,), noise=0.1)
+    assert fit_informed(raw, truth, temperature, tolerance).conditions[0, 0] == pytest.approx(-0.3, abs=0.01)
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10_000), st.floats(0.0, 20.0))
+def test_covariances_can_be(seed: int, moved: float) -> None:
+    """Whatever the pairs, covariances are symmetric and positive, and gaps are left out."""
+    raw, truth, _, _ = sensors(moved, count=3, seed=seed)
+    raw[np.random.default_rng(seed).random(raw.shape) < 0.3] = np.nan
+    found = fit_informed(raw, truth, np.zeros((*raw.shape, 0)), DATASHEET, reference_u=0.02, reference_noise=0.03)
+    assert np.isfinite(found.covariance).all()
+    assert np.array_equal(found.covariance, found.covariance.transpose(0, 2, 1))
+    assert (np.linalg.eigvalsh(found.covariance) > 0.0).all()
+    assert (found.covariance[:, 0, 0] >= 0.02**2).all()
+
+
+def test_too_few_pairs_are_refused() -> None:
+    """Fewer than eight pairs are no calibration."""
+    with pytest.raises(ValueError, match="8 pairs"):
+        fit_informed(np.ones((7, 1)), np.ones((7, 1)), np.zeros((7, 1, 0)), DATASHEET)
