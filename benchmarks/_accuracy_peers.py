@@ -118,9 +118,8 @@ def fixed_gain(values: Array, share: float) -> Array:
     """The steady local-level filter: gain from q / r alone (Bar-Shalom, Li and Kirubarajan 2001, eq. 6.5.4-12)."""
     gain = (np.sqrt(share**2 + 4.0 * share) - share) / 2.0
     out = values.copy()
-    for before, now in zip(out[:-1], out[1:], strict=True):
-        now *= gain
-        now += (1.0 - gain) * before
+    for step in range(1, len(out)):
+        out[step] = gain * values[step] + (1.0 - gain) * out[step - 1]
     return out
 
 

@@ -35,7 +35,7 @@ __all__ = ["Estimate", "Process", "fit_process", "reference_filter"]
 
 ORDER: Final = 4
 FLEET_READINGS: Final = 1.0
-"""What the fleet says of a device's process noise counts as so many readings of its own: a tank that has not leaked yet may."""
+"""What the fleet says of a device's process noise counts as so many readings of its own: a tank may leak yet."""
 FLICKER_STEPS: Final = np.array([2.0, 16.0, 128.0, 1024.0])
 CHUNK: Final = 64
 LAG_SHARE_MIN: Final = 0.03
@@ -136,7 +136,7 @@ class _Layout:
 
 
 class _Play(NamedTuple):
-    """e[t] = kept e[t-1] + push w[t] + noise, where w is the noise of the process; (devices,) each but the error (n, d)."""
+    """e[t] = kept e[t-1] + push w[t] + noise, w being the noise of the process; (devices,) each, the error (n, d)."""
 
     error: Array
     start: Array
