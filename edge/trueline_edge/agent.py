@@ -190,9 +190,14 @@ class Agent:
         """Say that we live, but only after the spool's thread has answered."""
         interval_s = min(_HEALTH_S, (self._notifier.watchdog_s or 2 * _HEALTH_S) / 2)
         while True:
-            await self._courier.do(lambda: None)
+            await self._courier.do(self._settle)
             self._notifier.alive()
             await asyncio.sleep(interval_s)
+
+    def _settle(self) -> None:
+        """Make losses durable that no rows have come to carry."""
+        if self._courier.sender.owes_append:
+            self._append(None, Cut())
 
     # ------------------------------------------------------------ the way of the data
 

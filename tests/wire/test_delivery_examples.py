@@ -84,14 +84,47 @@ def test_a_full_spool_gives_up_the_oldest(desk: Desk) -> None:
 
 
 def test_what_cannot_be_spooled_at_all_is_reported(desk: Desk) -> None:
-    """Rows that found no room are counted as lost, and STATUS says so."""
+    """Rows that found no room are counted as lost, and STATUS says so once an append has carried the count."""
     desk.append(1)
     desk.sent()
     desk.spool.is_full = True
     desk.append(7)
-    desk.now += 60
     assert desk.sender.counts.rows_lost == 7
+    desk.now += 2
+    assert desk.statuses() == []  # a crash would take the count back, and the rows might be sampled again
+    desk.spool.is_full = False
+    assert desk.sender.owes_append
+    desk.sender.append([])
+    assert desk.statuses() == []
+    desk.now += 1
     assert [status.lost for status in desk.statuses()] == [{"spool_full": 7}]
+
+
+def test_a_loss_is_reported_in_the_end_where_nothing_can_be_written(desk: Desk) -> None:
+    """A disk that takes nothing for a minute may never again: the ledger hears of what was lost all the same."""
+    desk.append(1)
+    desk.sent()
+    desk.spool.is_full = True
+    desk.append(7)
+    assert desk.statuses() == []
+    desk.now += 60
+    assert [status.lost for status in desk.statuses()] == [{"spool_full": 7}]
+
+
+def test_a_loss_that_a_crash_took_back_was_not_told(desk: Desk) -> None:
+    """Rows lost to a full disk and sampled again by the next start are stored, and not counted as lost beside it."""
+    desk.append(1)
+    desk.settle()
+    desk.spool.is_full = True
+    desk.append(7)
+    desk.now += 2
+    desk.settle()
+    desk.spool.is_full = False
+    desk.start()  # its checkpoint knows of no loss
+    desk.append(7)
+    desk.settle()
+    assert desk.sender.drained
+    assert desk.store.lane(DEVICE, Lane.DATA).lost == {}
 
 
 def test_an_ack_of_another_epoch_is_ignored(desk: Desk) -> None:

@@ -134,6 +134,9 @@ class Sender:
         self._clean = clean
         self._connected = False
         self._status_due_s: float | None = None
+        self._settled = dict(self.lost)  # losses a synced append carried: a crash cannot take them back
+        self._worth_telling = False
+        self._unsettled_since_s: float | None = None
         self._lost_said = 0
         self._lost_due = sum(self._losses().values())
         self._lost_heard = 0
@@ -174,17 +177,19 @@ class Sender:
         """
         for reason, count in (lost or {}).items():
             self.lost[reason] = self.lost.get(reason, 0) + count
-        if set(lost or ()) - {INSIGNIFICANT}:
-            self.tell_losses()
+        self._worth_telling |= bool(set(lost or ()) - {INSIGNIFICANT})
         rows, schemas, ends = self._number(batches)
         while True:
             try:
                 self._spool.append(rows, schemas, checkpoint)
                 break
             except SpoolFull:
-                if not self._maybe_make_room(sum(len(row.message or b"") for row in rows)):
+                if not batches or not self._maybe_make_room(sum(len(row.message or b"") for row in rows)):
                     self._count_lost(batches)
                     return
+        self._settled = dict(self.lost)
+        if self._worth_telling:
+            self.tell_losses()
         self.counts.rows_appended += sum(batch.rows for batch in batches)
         self.counts.frames_appended += len(batches)
         for lane, end in ends.items():
@@ -254,13 +259,14 @@ class Sender:
 
     def tell_losses(self) -> None:
         """All that was lost so far is worth a STATUS of its own, and `drained` waits until it was heard."""
-        self._lost_due = sum(self._losses().values())
+        self._lost_due, self._worth_telling = sum(self._losses().values()), False
 
     def _count_lost(self, batches: Sequence[Outgoing]) -> None:
         rows = sum(batch.rows for batch in batches)
         self.counts.rows_lost += rows
-        self.lost["spool_full"] = self.lost.get("spool_full", 0) + rows
-        self.tell_losses()
+        if rows:
+            self.lost["spool_full"] = self.lost.get("spool_full", 0) + rows
+            self._worth_telling = True
 
     def _maybe_make_room(self, needed: int) -> bool:
         """Merge the oldest rows of one epoch into a GAP, data before events. False: nothing left to drop, or no way."""
@@ -350,7 +356,12 @@ class Sender:
     @property
     def drained(self) -> bool:
         """Everything ever appended is acknowledged, and the ledger has heard of every loss before the spool."""
-        return self._losses_told and all(lane.drained for lane in self._lanes.values())
+        return self._losses_told and not self.owes_append and all(lane.drained for lane in self._lanes.values())
+
+    @property
+    def owes_append(self) -> bool:
+        """A loss was counted and no append has carried it yet: one without batches would do."""
+        return self.lost != self._settled
 
     @property
     def _losses_told(self) -> bool:
@@ -358,11 +369,22 @@ class Sender:
         return not self._lanes[Lane.DATA].epochs or self._lost_heard >= self._lost_due
 
     def _losses(self) -> dict[str, int]:
-        """As many reasons as a STATUS takes."""
-        return dict(list(self.lost.items())[:LOSSES_MAX])
+        """As many reasons as a STATUS takes. Told before it is settled, a loss might be sampled again after a crash."""
+        return dict(list(self._settled.items())[:LOSSES_MAX])
+
+    def _give_up_settling(self, now_s: float) -> None:
+        """A disk that takes nothing for so long may never again: then the ledger had better hear of it."""
+        if not self.owes_append:
+            self._unsettled_since_s = None
+        elif self._unsettled_since_s is None:
+            self._unsettled_since_s = now_s
+        elif now_s - self._unsettled_since_s >= self.limits.status_interval_s:
+            self._settled = dict(self.lost)
+            self.tell_losses()
 
     def _hurry_status(self, now_s: float) -> None:
         """A loss does not wait for the next round."""
+        self._give_up_settling(now_s)
         if self._lost_due > self._lost_said and self._status_due_s is not None:
             self._status_due_s = min(self._status_due_s, now_s + _STATUS_NEWS_S)
             self._lost_said = self._lost_due
