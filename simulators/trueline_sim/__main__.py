@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from trueline_sim.arguments import count
 from trueline_sim.compare_command import add_compare
 from trueline_sim.fleet_command import add_fleet
 from trueline_sim.plot import add_plot
@@ -59,7 +60,7 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
         "climbs, and drains when it is back. At the end every row is exported and counted. "
         "Exit code 0: all that was spooled is stored or accounted for, nothing twice. 1: not so. 2: it did not run."
     )
-    parser.add_argument("--devices", type=_count, default=3, metavar="N", help="agents (3)")
+    parser.add_argument("--devices", type=count, default=3, metavar="N", help="agents (3)")
     parser.add_argument(
         "--seconds",
         type=_positive,
@@ -81,13 +82,6 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, metavar="PORT", help="of the page (any free one)")
     parser.add_argument("--seed", type=int, default=1, help="of the sensors and of the moments of --chaos (1)")
     parser.set_defaults(run=_demo)
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: at least 1")
-    return number
 
 
 def _positive(text: str) -> float:

@@ -12,7 +12,7 @@ Refuses to know about cold, ageing cells and repeated sending on a bad link: mul
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -204,6 +204,22 @@ _SX1276: Final = (
     "5 ms at 5 mA to wake it, two receive windows of 8 symbols and 20 ms in all, acknowledgements not counted"
 )
 
+_LORA_SF7: Final = Radio(
+    name="lora-sf7",
+    source=_SX1276,
+    supply_V=3.3,
+    sleep_A=1.7e-6,
+    wake_s=5e-3,
+    wake_A=5e-3,
+    tx_A=29e-3,
+    rx_A=11.5e-3,
+    lora_spreading=7,
+    packet_bytes=222,
+    overhead_bytes=13,
+    answer_s=0.036,
+    duty_max=0.01,
+)
+
 RADIOS: Final[Mapping[str, Radio]] = {
     radio.name: radio
     for radio in (
@@ -245,36 +261,8 @@ RADIOS: Final[Mapping[str, Radio]] = {
             overhead_s=122e-6,
             answer_s=0.05,
         ),
-        Radio(
-            name="lora-sf7",
-            source=_SX1276,
-            supply_V=3.3,
-            sleep_A=1.7e-6,
-            wake_s=5e-3,
-            wake_A=5e-3,
-            tx_A=29e-3,
-            rx_A=11.5e-3,
-            lora_spreading=7,
-            packet_bytes=222,
-            overhead_bytes=13,
-            answer_s=0.036,
-            duty_max=0.01,
-        ),
-        Radio(
-            name="lora-sf12",
-            source=_SX1276,
-            supply_V=3.3,
-            sleep_A=1.7e-6,
-            wake_s=5e-3,
-            wake_A=5e-3,
-            tx_A=29e-3,
-            rx_A=11.5e-3,
-            lora_spreading=12,
-            packet_bytes=51,
-            overhead_bytes=13,
-            answer_s=0.544,
-            duty_max=0.01,
-        ),
+        _LORA_SF7,
+        replace(_LORA_SF7, name="lora-sf12", lora_spreading=12, packet_bytes=51, answer_s=0.544),
         Radio(
             name="nb-iot",
             source=(

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from trueline_sim.arguments import above_zero, count
 from trueline_sim.energy import RADIOS, Policy
 from trueline_sim.outages import BadWeather, Outage, parse_outage, parse_range
 from trueline_sim.proxy import Weather
@@ -40,7 +41,7 @@ def add_fleet(parser: argparse.ArgumentParser) -> None:
         "Exit code 0: everything was acknowledged. 1: not so. 2: it did not run."
     )
     parser.add_argument("scenario", nargs="?", default="", metavar="SCENARIO", help="as `scenarios` lists them")
-    parser.add_argument("--devices", type=_count, default=100, metavar="N", help="how many (100)")
+    parser.add_argument("--devices", type=count, default=100, metavar="N", help="how many (100)")
     parser.add_argument(
         "--group",
         action="append",
@@ -48,17 +49,17 @@ def add_fleet(parser: argparse.ArgumentParser) -> None:
         metavar="SCENARIO:N",
         help="so many of this kind, instead of SCENARIO and --devices; several groups make the fleet",
     )
-    parser.add_argument("--rate-hz", type=_above_zero, default=1.0, metavar="F", help="frames a second of each (1)")
-    parser.add_argument("--rows", type=_count, default=10, metavar="R", help="rows in a frame (10)")
-    parser.add_argument("--channels", type=_count, default=4, metavar="K", help="channels of a random walk (4)")
-    parser.add_argument("--seconds", type=_above_zero, default=60.0, metavar="S", help="how long they measure (60)")
+    parser.add_argument("--rate-hz", type=above_zero, default=1.0, metavar="F", help="frames a second of each (1)")
+    parser.add_argument("--rows", type=count, default=10, metavar="R", help="rows in a frame (10)")
+    parser.add_argument("--channels", type=count, default=4, metavar="K", help="channels of a random walk (4)")
+    parser.add_argument("--seconds", type=above_zero, default=60.0, metavar="S", help="how long they measure (60)")
     parser.add_argument("--ramp-s", type=_zero_or_more, default=0.0, metavar="S", help="switched on within this (0)")
     parser.add_argument(
-        "--drain-s", type=_above_zero, default=60.0, metavar="S", help="wait so long for the last of it (60)"
+        "--drain-s", type=above_zero, default=60.0, metavar="S", help="wait so long for the last of it (60)"
     )
     parser.add_argument(
         "--distinct",
-        type=_count,
+        type=count,
         default=1000,
         metavar="N",
         help="devices of a group with readings of their own; the others repeat these (1000)",
@@ -73,13 +74,13 @@ def add_fleet(parser: argparse.ArgumentParser) -> None:
     _add_links(parser)
     battery = parser.add_argument_group("battery and radio budget, without --broker nothing but that")
     battery.add_argument("--radio", choices=list(RADIOS), help="print days of battery for policies of sampling")
-    battery.add_argument("--battery-mah", type=_above_zero, default=2600.0, metavar="MAH", help="capacity (2600)")
+    battery.add_argument("--battery-mah", type=above_zero, default=2600.0, metavar="MAH", help="capacity (2600)")
     parser.set_defaults(run=_fleet)
 
 
 def _add_links(parser: argparse.ArgumentParser) -> None:
     links = parser.add_argument_group("links, and what is wrong with them")
-    links.add_argument("--connections", type=_count, default=4, metavar="C", help="MQTT connections they share (4)")
+    links.add_argument("--connections", type=count, default=4, metavar="C", help="MQTT connections they share (4)")
     links.add_argument("--own-connections", action="store_true", help="one each, up to a few hundred devices")
     links.add_argument(
         "--outage",
@@ -122,20 +123,6 @@ def _parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return parsed
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: at least 1")
-    return number
-
-
-def _above_zero(text: str) -> float:
-    number = float(text)
-    if not 0.0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: above 0")
-    return number
 
 
 def _zero_or_more(text: str) -> float:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from trueline_sim.arguments import above_zero, count
 from trueline_wire.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,11 +44,11 @@ def add_record(parser: argparse.ArgumentParser) -> None:
         "Exit code 0: written. 2: it cannot be."
     )
     parser.add_argument("scenario", metavar="SCENARIO", help="as `trueline-sim scenarios` lists them")
-    parser.add_argument("--devices", type=_count, required=True, metavar="N", help="how many")
-    parser.add_argument("--hours", type=_above_zero, required=True, metavar="H", help="how long; 0.001 is 3.6 s")
+    parser.add_argument("--devices", type=count, required=True, metavar="N", help="how many")
+    parser.add_argument("--hours", type=above_zero, required=True, metavar="H", help="how long; 0.001 is 3.6 s")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="of everything (1)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder without a recording")
-    parser.add_argument("--interval", type=_above_zero, metavar="S", help="seconds between readings (the scenario's)")
+    parser.add_argument("--interval", type=above_zero, metavar="S", help="seconds between readings (the scenario's)")
     parser.add_argument("--start", type=_moment, metavar="TIME", help="ISO 8601, UTC (2026-01-01)")
     parser.add_argument(
         "--sensors",
@@ -56,7 +57,7 @@ def add_record(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="which parts look at a measurand, several for redundancy; without a measurand: at all they can measure",
     )
-    parser.add_argument("--redundancy", type=_count, default=1, metavar="N", help="sensors on each measurand (1)")
+    parser.add_argument("--redundancy", type=count, default=1, metavar="N", help="sensors on each measurand (1)")
     parser.add_argument(
         "--faults",
         type=_rate,
@@ -67,20 +68,6 @@ def add_record(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-anomalies", action="store_true", help="nothing goes wrong with the process itself")
     parser.add_argument("--json", action="store_true", help="the last line on stdout is what was written, as JSON")
     parser.set_defaults(run=_record)
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: at least 1")
-    return number
-
-
-def _above_zero(text: str) -> float:
-    number = float(text)
-    if not 0.0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: above 0")
-    return number
 
 
 def _rate(text: str) -> float:
