@@ -1,7 +1,8 @@
 """The oracles: each hot loop as short, plain Python, written to be read against its source.
 
-Each function has the name and arguments of its compiled twin in `hot.pyx`: it goes on from `state`, which it changes,
-and fills the arrays behind it. The two agree to 1e-9, and a state saved by one restores in the other.
+Each function has the name and arguments of its compiled twin, in `hot.pyx` or a file it includes: it goes on from
+`state`, which it changes, and fills the arrays behind it. The two agree to 1e-9, and a state saved by one restores in
+the other.
 """
 
 from trueline_edge.estimation.textbook.bank import bank_level
