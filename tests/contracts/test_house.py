@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = {"trueline_wire", "trueline_edge", "trueline_cloud", "trueline_sim"}
+PACKAGES = {"trueline_wire", "trueline_model", "trueline_edge", "trueline_cloud", "trueline_sim"}
 
 
 def _tracked() -> list[Path]:
@@ -20,7 +20,7 @@ def _tracked() -> list[Path]:
     return [ROOT / name for name in listed.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
 
 
-def test_the_wheel_carries_four_prefixed_packages_and_no_other_top_level(tmp_path: Path) -> None:
+def test_the_wheel_carries_five_prefixed_packages_and_no_other_top_level(tmp_path: Path) -> None:
     """Names such as `edge`, `cloud` or `tests` would collide in site-packages."""
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path, ROOT]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -34,7 +34,7 @@ def test_the_wheel_carries_four_prefixed_packages_and_no_other_top_level(tmp_pat
 
 
 def test_imports_point_one_way() -> None:
-    """The contracts in pyproject.toml hold: agent, cloud and simulators share only the wire."""
+    """The contracts in pyproject.toml hold: agent, cloud and simulators share the wire, the first two also the model."""
     linted = subprocess.run(
         [Path(sys.executable).parent / "lint-imports"], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 def wheel(tmp_path: Path, **environment: str) -> list[str]:
     """Names in a wheel built from a copy of the sources."""
-    for name in ("wire", "edge", "cloud", "simulators"):
+    for name in ("wire", "model", "edge", "cloud", "simulators"):
         made = shutil.ignore_patterns("__pycache__", "*.so", "hot.c")
         shutil.copytree(ROOT / name, tmp_path / name, ignore=made)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
