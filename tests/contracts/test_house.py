@@ -34,7 +34,7 @@ def test_the_wheel_carries_five_prefixed_packages_and_no_other_top_level(tmp_pat
 
 
 def test_imports_point_one_way() -> None:
-    """The contracts in pyproject.toml hold: agent, cloud and simulators share the wire, the first two also the model."""
+    """The contracts in pyproject.toml hold: programs share the wire, agent and cloud also the model."""
     linted = subprocess.run(
         [Path(sys.executable).parent / "lint-imports"], cwd=ROOT, capture_output=True, text=True, check=False
     )
