@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trueline_sim.truth.draws import draw_parameters
+from trueline_sim.truth.draws import Draws, draw_parameters
 from trueline_sim.truth.weather import (
     RANGES,
     Sky,
@@ -24,7 +24,7 @@ SOLAR_CONSTANT_W_M2 = 0.0820 * 1e6 / 60  # FAO-56 eq. 21
 def week(days: float = 7.0, step_s: float = 300.0, devices: int = 60) -> Sky:
     """Weather about midsummer, at many places."""
     p = draw_parameters(RANGES, devices=devices, seed=3, scenario="test")
-    made = Weather(p, seed=3, scenario="test", start_ns=int(MIDSUMMER_2022_S) * 10**9, step_s=step_s)
+    made = Weather(p, Draws(3, "test", len(p["latitude_deg"]), step_s), start_ns=int(MIDSUMMER_2022_S) * 10**9)
     return made.advance(np.arange(0.0, days * DAY_S, step_s))
 
 

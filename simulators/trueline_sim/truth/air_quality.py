@@ -17,17 +17,19 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from trueline_sim.truth import weather
-from trueline_sim.truth.blocks import Blocks, Episodes
-from trueline_sim.truth.draws import Wander, draw_parameters, relax
-from trueline_sim.truth.scenario import Measurand, Place
+from trueline_sim.truth.blocks import Blocks
+from trueline_sim.truth.draws import relax
+from trueline_sim.truth.place import Place
+from trueline_sim.truth.scenario import Measurand
 from trueline_sim.truth.weather import Sky, Weather, saturation_kpa
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from trueline_sim.truth.scenario import ProcessAnomaly, Scenario
+    from trueline_sim.truth.blocks import Run
+    from trueline_sim.truth.scenario import Scenario
 
     Array = NDArray[np.float64]
 
@@ -93,28 +95,18 @@ def photostationary(nox: Array, oxidant: Array, ratio: Array) -> tuple[Array, Ar
 class _Running(Blocks):
     """A street at every device."""
 
-    def __init__(
-        self, *, devices: int, seed: int, start_ns: int, interval_s: float, anomalies: Sequence[ProcessAnomaly]
-    ) -> None:
-        episodes = Episodes(anomalies, tuple(ANOMALY_RANGES), devices)
-        super().__init__(devices=devices, start_ns=start_ns, interval_s=interval_s, step_s=STEP_S, episodes=episodes)
-        self.p = p = draw_parameters(RANGES, devices=devices, seed=seed, scenario="air_quality")
-        step_s = self.grid.step_s
-
-        def wander(what: str, memory_s: float, smooth_s: float = 0.0) -> Wander:
-            return Wander(
-                seed, "air_quality", what, devices=devices, step_s=step_s, memory_s=memory_s, smooth_s=smooth_s
-            )
-
-        self._weather = Weather(p, seed=seed, scenario="air_quality", start_ns=start_ns, step_s=step_s)
-        self._plumes = wander("plumes", 240.0)
-        self._airs = wander("airs", 5400.0, 300.0)
-        self._region = wander("region", 1.5 * DAY_S, 3600.0)
-        self._lifted = np.full(devices, 150.0)
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        p, draws = self.p, run.draws
+        self._weather = Weather(p, draws, start_ns=run.start_ns)
+        self._plumes = draws.wander("plumes", memory_s=240.0)
+        self._airs = draws.wander("airs", memory_s=5400.0, smooth_s=300.0)
+        self._region = draws.wander("region", memory_s=1.5 * DAY_S, smooth_s=3600.0)
+        self._lifted = np.full(self.devices, 150.0)
         self._mixed = p["nox_ppb"].copy()
-        self._cooked = np.full(devices, 150.0)
-        self._share = {"lift": -np.expm1(-step_s / 5400.0), "mix": -np.expm1(-step_s / 2400.0)}
-        self._share["cook"] = -np.expm1(-step_s / (3 * 3600.0))
+        self._cooked = np.full(self.devices, 150.0)
+        self._share = {"lift": -np.expm1(-draws.step_s / 5400.0), "mix": -np.expm1(-draws.step_s / 2400.0)}
+        self._share["cook"] = -np.expm1(-draws.step_s / (3 * 3600.0))
 
     def nodes(self, seconds: Array, acting_ns: NDArray[np.int64]) -> Array:
         p = self.p
@@ -173,6 +165,7 @@ SCENARIO: Final[Scenario] = Place(
         Measurand("humidity", "%"),
     ),
     interval_s=60.0,
+    step_s=STEP_S,
     parameters=RANGES,
     anomaly_ranges=ANOMALY_RANGES,
     process=_Running,

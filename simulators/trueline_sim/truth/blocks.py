@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from trueline_sim.truth.draws import Draws
     from trueline_sim.truth.scenario import ProcessAnomaly
 
     Array = NDArray[np.float64]
 
-__all__ = ["Blocks", "Episodes", "Grid"]
+__all__ = ["Blocks", "Episodes", "Grid", "Run"]
 
 BLOCK_CELLS = 1 << 15
 """Steps times devices in one block: an array of it fits a processor's second cache."""
@@ -80,25 +82,37 @@ class Episodes:
         return out
 
 
-class Blocks(ABC):
-    """A process that works in blocks: slow states at nodes, then what is measured at samples.
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a process is made for.
 
-    Args:
-        devices: how many.
+    Attributes:
         start_ns: of step 0, UTC, ns since 1970.
         interval_s: between samples.
-        step_s: wished between nodes of the slow states.
+        grid: where the nodes of the slow states lie.
+        parameters: of each device, (devices,) each; the process may add its own.
+        draws: what is drawn at the nodes.
         episodes: what goes wrong.
     """
 
-    def __init__(self, *, devices: int, start_ns: int, interval_s: float, step_s: float, episodes: Episodes) -> None:
-        if devices < 1:
-            raise ValueError(f"devices is {devices}: there must be at least one")
-        self.devices = devices
-        self.start_ns = start_ns
-        self.interval_s = interval_s
-        self.episodes = episodes
-        self.grid = Grid(interval_s, step_s)
+    start_ns: int
+    interval_s: float
+    grid: Grid
+    parameters: dict[str, Array]
+    draws: Draws
+    episodes: Episodes
+
+
+class Blocks(ABC):
+    """A process that works in blocks: slow states at nodes, then what is measured at samples."""
+
+    def __init__(self, run: Run) -> None:
+        self.devices = run.draws.devices
+        self.start_ns = run.start_ns
+        self.interval_s = run.interval_s
+        self.episodes = run.episodes
+        self.grid = run.grid
+        self.p = run.parameters
         self._node = 0
         self._step = 0
         self._blocks: Iterator[Array] | None = None

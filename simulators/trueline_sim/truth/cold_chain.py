@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from trueline_sim.truth import weather
-from trueline_sim.truth.blocks import Blocks, Episodes
-from trueline_sim.truth.draws import Spells, Wander, draw_parameters
-from trueline_sim.truth.scenario import Measurand, Place
+from trueline_sim.truth.blocks import Blocks
+from trueline_sim.truth.place import Place
+from trueline_sim.truth.scenario import Measurand
 from trueline_sim.truth.weather import Sky, Weather, saturation_kpa
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from trueline_sim.truth.scenario import ProcessAnomaly, Scenario
+    from trueline_sim.truth.blocks import Run
+    from trueline_sim.truth.scenario import Scenario
 
     Array = NDArray[np.float64]
 
@@ -118,18 +119,14 @@ def step(box: Box, now: Around, p: Mapping[str, Array], step_s: float) -> Box:
 class _Running(Blocks):
     """A cold box at every device."""
 
-    def __init__(
-        self, *, devices: int, seed: int, start_ns: int, interval_s: float, anomalies: Sequence[ProcessAnomaly]
-    ) -> None:
-        episodes = Episodes(anomalies, tuple(ANOMALY_RANGES), devices)
-        super().__init__(devices=devices, start_ns=start_ns, interval_s=interval_s, step_s=STEP_S, episodes=episodes)
-        self.p = p = draw_parameters(RANGES, devices=devices, seed=seed, scenario="cold_chain")
-        step_s = self.grid.step_s
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        p, draws = self.p, run.draws
         p["capacity_k"] = (HOT_ROOM_DEGC - p["setpoint_degc"]) / p["duty_share"]
-        self._weather = Weather(p, seed=seed, scenario="cold_chain", start_ns=start_ns, step_s=step_s)
-        self._doors = Spells(seed, "cold_chain", "doors", devices=devices, step_s=step_s, duration_s=p["door_open_s"])
-        self._stir = Wander(seed, "cold_chain", "stir", devices=devices, step_s=step_s, memory_s=60.0)
-        chance = Wander(seed, "cold_chain", "first", devices=devices, step_s=step_s, memory_s=1.0).advance(2)
+        self._weather = Weather(p, draws, start_ns=run.start_ns)
+        self._doors = draws.spells("doors", duration_s=p["door_open_s"])
+        self._stir = draws.wander("stir", memory_s=60.0)
+        chance = draws.wander("first", memory_s=1.0).advance(2)
         air = p["setpoint_degc"] + 0.3 * np.clip(chance[0], -1, 1) * p["hysteresis_k"]
         self._box = Box(air, air - 4.0, p["setpoint_degc"] + 0.0, air, 0.7 * saturation_kpa(air), (chance[1] > 0) * 1.0)
         self._until_defrost_s = p["defrost_every_h"] * 3600.0 * (0.5 + 0.2 * np.clip(chance[1], -2, 2))
@@ -180,6 +177,7 @@ SCENARIO: Final[Scenario] = Place(
         Measurand("door_open", "1"),
     ),
     interval_s=30.0,
+    step_s=STEP_S,
     parameters=RANGES,
     anomaly_ranges=ANOMALY_RANGES,
     process=_Running,

@@ -6,6 +6,7 @@ nothing. Refuses to know what the numbers mean.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["Levels", "Spells", "Wander", "draw_parameters", "relax"]
+__all__ = ["Draws", "Levels", "Spells", "Wander", "draw_parameters", "relax"]
 
 DECADE = 10.0
 WIDE = 16
@@ -172,3 +173,41 @@ class Spells:
         np.maximum.accumulate(until, axis=0, out=until)
         self._until = until[-1].copy()
         return np.asarray(np.clip((until - time) / self._step_s, 0.0, 1.0))
+
+
+@dataclass(frozen=True)
+class Draws:
+    """All that one run of one scenario draws: each process from the stream of its own name.
+
+    Attributes:
+        seed: of the world.
+        scenario: its name: another one draws other values.
+        devices: how many.
+        step_s: between the steps of the processes.
+    """
+
+    seed: int
+    scenario: str
+    devices: int
+    step_s: float
+
+    def stream(self, *what: str) -> np.random.Generator:
+        """Random numbers for this purpose alone."""
+        return stream(self.seed, self.scenario, *what)
+
+    def parameters(self, ranges: Mapping[str, tuple[float, float]]) -> dict[str, Array]:
+        """As `draw_parameters`."""
+        return draw_parameters(ranges, devices=self.devices, seed=self.seed, scenario=self.scenario)
+
+    def wander(self, *what: str, memory_s: float, smooth_s: float = 0.0) -> Wander:
+        """A `Wander` for this purpose."""
+        where = (self.scenario, *what)
+        return Wander(self.seed, *where, devices=self.devices, step_s=self.step_s, memory_s=memory_s, smooth_s=smooth_s)
+
+    def levels(self, *what: str, hold_s: Array) -> Levels:
+        """`Levels` for this purpose."""
+        return Levels(self.seed, self.scenario, *what, devices=self.devices, step_s=self.step_s, hold_s=hold_s)
+
+    def spells(self, *what: str, duration_s: Array) -> Spells:
+        """`Spells` for this purpose."""
+        return Spells(self.seed, self.scenario, *what, devices=self.devices, step_s=self.step_s, duration_s=duration_s)

@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from trueline_sim.truth import weather
-from trueline_sim.truth.blocks import Blocks, Episodes
-from trueline_sim.truth.draws import Wander, draw_parameters
-from trueline_sim.truth.scenario import Measurand, Place
+from trueline_sim.truth.blocks import Blocks
+from trueline_sim.truth.place import Place
+from trueline_sim.truth.scenario import Measurand
 from trueline_sim.truth.weather import Sky, Weather, saturation_kpa
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from trueline_sim.truth.scenario import ProcessAnomaly, Scenario
+    from trueline_sim.truth.blocks import Run
+    from trueline_sim.truth.scenario import Scenario
 
     Array = NDArray[np.float64]
 
@@ -190,16 +191,12 @@ def step(state: State, now: Forcing, p: Mapping[str, Array], step_s: float) -> t
 class _Running(Blocks):
     """A greenhouse at every device."""
 
-    def __init__(
-        self, *, devices: int, seed: int, start_ns: int, interval_s: float, anomalies: Sequence[ProcessAnomaly]
-    ) -> None:
-        episodes = Episodes(anomalies, tuple(ANOMALY_RANGES), devices)
-        super().__init__(devices=devices, start_ns=start_ns, interval_s=interval_s, step_s=STEP_S, episodes=episodes)
-        self.p = draw_parameters(RANGES, devices=devices, seed=seed, scenario="greenhouse")
-        step_s = self.grid.step_s
-        self._weather = Weather(self.p, seed=seed, scenario="greenhouse", start_ns=start_ns, step_s=step_s)
-        self._patches = Wander(seed, "greenhouse", "patches", devices=devices, step_s=step_s, memory_s=1500.0)
-        first = Weather(self.p, seed=seed, scenario="greenhouse", start_ns=start_ns, step_s=step_s).advance(np.zeros(1))
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        draws = run.draws
+        self._weather = Weather(self.p, draws, start_ns=run.start_ns)
+        self._patches = draws.wander("patches", memory_s=1500.0)
+        first = Weather(self.p, draws, start_ns=run.start_ns).advance(np.zeros(1))
         air = np.maximum(first.temperature_degc[0] + 1.0, self.p["heater_setpoint_degc"])
         sun = self._weather.day_sun_w_m2 * self.p["cover_transmittance"]
         excess = 0.3 * sun / (self.p["cover_loss_w_m2_k"] + 12.0)  # evaporation and vents take the rest
@@ -208,7 +205,7 @@ class _Running(Blocks):
         soil = self.p["deep_degc"] + self.p["soil_share_of_sun"] * sun / coupling
         wet = self.p["wilting_m3_m3"] + self.p["available_m3_m3"] * (1.0 - 0.8 * self.p["depletion_share"])
         vapour = VAPOUR_KG_K_M3_KPA * first.vapour_kpa[0] / (first.temperature_degc[0] + KELVIN)
-        self._state = State(air, soil, vapour, wet, np.zeros(devices), np.zeros(devices))
+        self._state = State(air, soil, vapour, wet, np.zeros(self.devices), np.zeros(self.devices))
 
     def nodes(self, seconds: Array, acting_ns: NDArray[np.int64]) -> Array:
         sky = self._weather.advance(seconds)
@@ -256,6 +253,7 @@ SCENARIO: Final[Scenario] = Place(
         Measurand("outdoor_temperature", "Cel"),
     ),
     interval_s=60.0,
+    step_s=STEP_S,
     parameters=RANGES,
     anomaly_ranges=ANOMALY_RANGES,
     process=_Running,

@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from trueline_sim.randomness import stream
-from trueline_sim.truth.blocks import Blocks, Episodes
-from trueline_sim.truth.draws import Levels, Wander, draw_parameters, relax
-from trueline_sim.truth.scenario import Measurand, Place
+from trueline_sim.truth.blocks import Blocks
+from trueline_sim.truth.draws import relax
+from trueline_sim.truth.place import Place
+from trueline_sim.truth.scenario import Measurand
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from trueline_sim.truth.scenario import ProcessAnomaly, Scenario
+    from trueline_sim.truth.blocks import Run
+    from trueline_sim.truth.scenario import Scenario
 
     Array = NDArray[np.float64]
 
@@ -96,35 +97,26 @@ def bearing_orders(balls: Array, ball_to_pitch: Array, contact_angle_rad: Array)
 class _Running(Blocks):
     """A machine at every device."""
 
-    def __init__(
-        self, *, devices: int, seed: int, start_ns: int, interval_s: float, anomalies: Sequence[ProcessAnomaly]
-    ) -> None:
-        super().__init__(
-            devices=devices,
-            start_ns=start_ns,
-            interval_s=interval_s,
-            step_s=min(max(interval_s, STEP_S), STEP_MAX_S),
-            episodes=Episodes(anomalies, tuple(ANOMALY_RANGES), devices),
-        )
-        self.p = p = draw_parameters(RANGES, devices=devices, seed=seed, scenario="machine")
-        step_s = self.grid.step_s
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        p, draws = self.p, run.draws
         p["balls"] = np.round(p["balls"])
         self.orders = bearing_orders(p["balls"], p["ball_to_pitch"], np.radians(p["contact_angle_deg"]))
         shares = np.stack([p["outer_share"], p["inner_share"], p["ball_share"]]) ** 3  # mostly one kind of defect
         self._kinds = shares / shares.sum(axis=0)
-        self._load = Levels(seed, "machine", "load", devices=devices, step_s=step_s, hold_s=p["load_hold_s"])
-        self._slow = Wander(seed, "machine", "slow", devices=devices, step_s=step_s, memory_s=600.0)
-        self._fast = stream(seed, "machine", "fast")
-        self._slips = Wander(seed, "machine", "slips", devices=devices, step_s=step_s, memory_s=3.0)
-        self._hiss = stream(seed, "machine", "hiss")
-        self._turns = stream(seed, "machine", "turns").random((2, devices)) * 10.0
+        self._load = draws.levels("load", hold_s=p["load_hold_s"])
+        self._slow = draws.wander("slow", memory_s=600.0)
+        self._fast = draws.stream("fast")
+        self._slips = draws.wander("slips", memory_s=3.0)
+        self._hiss = draws.stream("hiss")
+        self._turns = draws.stream("turns").random((2, self.devices)) * 10.0
         self._loaded = p["load_low"] + 0.5 * (p["load_high"] - p["load_low"])
         self._winding = p["winding_rise_k"] * self._current_share(self._loaded) ** 2
         self._bearing = p["bearing_rise_k"] * (0.6 + 0.4 * self._loaded) + 0.15 * self._winding
         self._weights = {
-            "load": -np.expm1(-step_s / 1.5),
-            "winding": -np.expm1(-step_s / p["winding_memory_s"]),
-            "bearing": -np.expm1(-step_s / p["bearing_memory_s"]),
+            "load": -np.expm1(-draws.step_s / 1.5),
+            "winding": -np.expm1(-draws.step_s / p["winding_memory_s"]),
+            "bearing": -np.expm1(-draws.step_s / p["bearing_memory_s"]),
         }
 
     def _current_share(self, load: Array) -> Array:
@@ -200,6 +192,8 @@ SCENARIO: Final[Scenario] = Place(
         Measurand("load", "1"),
     ),
     interval_s=1.0,
+    step_s=STEP_S,
+    step_max_s=STEP_MAX_S,
     parameters=RANGES,
     anomaly_ranges=ANOMALY_RANGES,
     process=_Running,

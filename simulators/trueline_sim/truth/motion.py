@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from trueline_sim.randomness import stream
-from trueline_sim.truth.blocks import Blocks, Episodes
-from trueline_sim.truth.draws import Levels, Wander, draw_parameters
-from trueline_sim.truth.scenario import Measurand, Place
+from trueline_sim.truth.blocks import Blocks
+from trueline_sim.truth.place import Place
+from trueline_sim.truth.scenario import Measurand
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from trueline_sim.truth.scenario import ProcessAnomaly, Scenario
+    from trueline_sim.truth.blocks import Run
+    from trueline_sim.truth.scenario import Scenario
 
     Array = NDArray[np.float64]
 
@@ -96,26 +96,18 @@ def step(pose: Pose, wish: Wish, p: Mapping[str, Array], step_s: float) -> Pose:
 class _Running(Blocks):
     """A vehicle at every device."""
 
-    def __init__(
-        self, *, devices: int, seed: int, start_ns: int, interval_s: float, anomalies: Sequence[ProcessAnomaly]
-    ) -> None:
-        episodes = Episodes(anomalies, tuple(ANOMALY_RANGES), devices)
-        super().__init__(devices=devices, start_ns=start_ns, interval_s=interval_s, step_s=STEP_S, episodes=episodes)
-        self.p = p = draw_parameters(RANGES, devices=devices, seed=seed, scenario="motion")
-        step_s = self.grid.step_s
-        p["speed_weight"] = -np.expm1(-step_s / p["speed_memory_s"])
-        p["turn_weight"] = -np.expm1(-step_s / p["turn_memory_s"])
-
-        def levels(what: str, hold_s: Array) -> Levels:
-            return Levels(seed, "motion", what, devices=devices, step_s=step_s, hold_s=hold_s)
-
-        self._goals = levels("goal x", p["goal_hold_s"]), levels("goal y", p["goal_hold_s"])
-        self._going = levels("going", p["stop_hold_s"])
-        self._pace = levels("pace", p["goal_hold_s"])
-        self._wander = Wander(seed, "motion", "wander", devices=devices, step_s=step_s, memory_s=1.5)
-        self._floor = stream(seed, "motion", "floor")
-        first = stream(seed, "motion", "first").random((3, devices))
-        still = np.zeros(devices)
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        p, draws = self.p, run.draws
+        p["speed_weight"] = -np.expm1(-draws.step_s / p["speed_memory_s"])
+        p["turn_weight"] = -np.expm1(-draws.step_s / p["turn_memory_s"])
+        self._goals = draws.levels("goal x", hold_s=p["goal_hold_s"]), draws.levels("goal y", hold_s=p["goal_hold_s"])
+        self._going = draws.levels("going", hold_s=p["stop_hold_s"])
+        self._pace = draws.levels("pace", hold_s=p["goal_hold_s"])
+        self._wander = draws.wander("wander", memory_s=1.5)
+        self._floor = draws.stream("floor")
+        first = draws.stream("first").random((3, self.devices))
+        still = np.zeros(self.devices)
         x, y = (first[0] - 0.5) * 0.8 * p["hall_x_m"], (first[1] - 0.5) * 0.8 * p["hall_y_m"]
         self._pose = Pose(x, y, 2 * np.pi * first[2], still, still)
 
@@ -164,6 +156,7 @@ SCENARIO: Final[Scenario] = Place(
         Measurand("range_4", "m"),
     ),
     interval_s=0.1,
+    step_s=STEP_S,
     parameters=RANGES,
     anomaly_ranges=ANOMALY_RANGES,
     process=_Running,

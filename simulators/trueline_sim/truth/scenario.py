@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Measurand", "Place", "Process", "ProcessAnomaly", "Scenario", "Starts"]
+__all__ = ["Measurand", "Process", "ProcessAnomaly", "Scenario"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,48 +91,3 @@ class Scenario(Protocol):
     ) -> Process:
         """A process of so many devices, each with parameters of its own, from `start_ns` on (UTC, ns since 1970)."""
         ...
-
-
-class Starts(Protocol):
-    """What makes the process of a `Place`."""
-
-    def __call__(
-        self, *, devices: int, seed: int, start_ns: int, interval_s: float, anomalies: Sequence[ProcessAnomaly]
-    ) -> Process:
-        """A process from its beginning."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """A `Scenario`, put together from what its module writes down.
-
-    Attributes:
-        parameters: bounds of what each device draws.
-        anomaly_ranges: bounds of each kind of process anomaly: `magnitude` 0 to 1 spans them.
-        process: makes the process that runs.
-    """
-
-    name: str
-    sentence: str
-    measurands: tuple[Measurand, ...]
-    interval_s: float
-    parameters: Mapping[str, tuple[float, float]]
-    anomaly_ranges: Mapping[str, tuple[float, float]]
-    process: Starts
-
-    @property
-    def anomalies(self) -> tuple[str, ...]:
-        """Kinds of process anomaly it knows."""
-        return tuple(self.anomaly_ranges)
-
-    @property
-    def ranges(self) -> Mapping[str, tuple[float, float]]:
-        """Bounds of all that is drawn."""
-        return {**self.parameters, **{f"anomaly_{kind}": bounds for kind, bounds in self.anomaly_ranges.items()}}
-
-    def start(
-        self, *, devices: int, seed: int, start_ns: int, interval_s: float, anomalies: Sequence[ProcessAnomaly] = ()
-    ) -> Process:
-        """A process of so many devices, each with parameters of its own, from `start_ns` on (UTC, ns since 1970)."""
-        return self.process(devices=devices, seed=seed, start_ns=start_ns, interval_s=interval_s, anomalies=anomalies)

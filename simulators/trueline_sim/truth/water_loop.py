@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from trueline_sim.randomness import stream
-from trueline_sim.truth.blocks import Blocks, Episodes
-from trueline_sim.truth.draws import Wander, draw_parameters, relax
-from trueline_sim.truth.scenario import Measurand, Place
+from trueline_sim.truth.blocks import Blocks
+from trueline_sim.truth.draws import relax
+from trueline_sim.truth.place import Place
+from trueline_sim.truth.scenario import Measurand
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from trueline_sim.truth.scenario import ProcessAnomaly, Scenario
+    from trueline_sim.truth.blocks import Run
+    from trueline_sim.truth.scenario import Scenario
 
     Array = NDArray[np.float64]
 
@@ -96,43 +97,33 @@ def pump_power_w(flow_l_min: Array, head_bar: Array, speed: Array, design_l_min:
 class _Running(Blocks):
     """A loop at every device."""
 
-    def __init__(
-        self, *, devices: int, seed: int, start_ns: int, interval_s: float, anomalies: Sequence[ProcessAnomaly]
-    ) -> None:
-        episodes = Episodes(anomalies, tuple(ANOMALY_RANGES), devices)
-        super().__init__(devices=devices, start_ns=start_ns, interval_s=interval_s, step_s=STEP_S, episodes=episodes)
-        self.p = p = draw_parameters(RANGES, devices=devices, seed=seed, scenario="water_loop")
-        step_s = self.grid.step_s
-
-        def wander(what: str, memory_s: float, smooth_s: float = 0.0) -> Wander:
-            return Wander(
-                seed, "water_loop", what, devices=devices, step_s=step_s, memory_s=memory_s, smooth_s=smooth_s
-            )
-
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        p, draws = self.p, run.draws
         self._wanders = [
-            wander("speed", 900.0),
-            wander("mains", 300.0),
-            wander("vibration 1 slow", 3600.0, 60.0),
-            wander("vibration 1", 120.0),
-            wander("vibration 2 slow", 3600.0, 60.0),
-            wander("vibration 2", 120.0),
-            wander("room", 1800.0, 120.0),
+            draws.wander("speed", memory_s=900.0),
+            draws.wander("mains", memory_s=300.0),
+            draws.wander("vibration 1 slow", memory_s=3600.0, smooth_s=60.0),
+            draws.wander("vibration 1", memory_s=120.0),
+            draws.wander("vibration 2 slow", memory_s=3600.0, smooth_s=60.0),
+            draws.wander("vibration 2", memory_s=120.0),
+            draws.wander("room", memory_s=1800.0, smooth_s=120.0),
         ]
-        self._pockets = stream(seed, "water_loop", "air pockets")
-        self._late = wander("fan", 600.0)
-        self._mix = wander("mixing", 240.0)
-        self._fan_phase = stream(seed, "water_loop", "fan phase").random(devices)
-        self._noise = stream(seed, "water_loop", "noise")
-        self._phase = stream(seed, "water_loop", "phase")
+        self._pockets = draws.stream("air pockets")
+        self._late = draws.wander("fan", memory_s=600.0)
+        self._mix = draws.wander("mixing", memory_s=240.0)
+        self._fan_phase = draws.stream("fan phase").random(self.devices)
+        self._noise = draws.stream("noise")
+        self._phase = draws.stream("phase")
         p["droop"] = p["droop_share"] * p["shutoff_bar"] / p["design_flow_l_min"] ** 2
         p["resistance"] = (1.0 - p["droop_share"]) * p["shutoff_bar"] / p["design_flow_l_min"] ** 2
-        ones = np.ones(devices)
+        ones = np.ones(self.devices)
         rated = self._power(ones * p["design_flow_l_min"], ones)
         p["rated_w"] = rated
         self._steady_k = rated / p["water_loss_w_k"]
         self._water_k = p["warm_share"] * self._steady_k
         self._motor_k = p["motor_rise_k"] * (0.5 + 0.7 * p["warm_share"])
-        self._closed, self._air = np.zeros(devices), np.zeros(devices)
+        self._closed, self._air = np.zeros(self.devices), np.zeros(self.devices)
         self._level = p["tank_level"].copy()
 
     def _power(self, flow: Array, speed: Array) -> Array:
@@ -232,6 +223,7 @@ SCENARIO: Final[Scenario] = Place(
         Measurand("tank_level", "%"),
     ),
     interval_s=1.0,
+    step_s=STEP_S,
     parameters=RANGES,
     anomaly_ranges=ANOMALY_RANGES,
     process=_Running,

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from trueline_sim.truth.draws import Wander, relax
+from trueline_sim.truth.draws import relax
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+
+    from trueline_sim.truth.draws import Draws, Wander
 
     Array = NDArray[np.float64]
 
@@ -111,22 +113,21 @@ def logistic(x: Array) -> Array:
 
 
 class Weather:
-    """Weather at nodes `step_s` apart, over every device, each in a place of its own.
+    """Weather at the nodes of a run, over every device, each in a place of its own.
 
     Args:
         p: parameters of the devices, those of `RANGES` among them.
+        draws: of the run.
+        start_ns: of its first step.
 
     Attributes:
         day_degc: (devices,) what the days about the start are like, without fronts.
         day_sun_w_m2: (devices,) their mean radiation.
     """
 
-    def __init__(self, p: Mapping[str, Array], *, seed: int, scenario: str, start_ns: int, step_s: float) -> None:
-        devices = len(p["latitude_deg"])
-
+    def __init__(self, p: Mapping[str, Array], draws: Draws, *, start_ns: int) -> None:
         def wander(what: str, memory_s: float, smooth_s: float = 0.0) -> Wander:
-            where = (scenario, "weather", what)
-            return Wander(seed, *where, devices=devices, step_s=step_s, memory_s=memory_s, smooth_s=smooth_s)
+            return draws.wander("weather", what, memory_s=memory_s, smooth_s=smooth_s)
 
         self._p = p
         self._start_s = start_ns / NS_PER_S
@@ -135,9 +136,9 @@ class Weather:
         self._clouds = [wander(f"clouds {memory}", memory) for memory in CLOUD_MEMORY_S]
         self._dew = wander("dew", 10 * 3600.0, 1800.0)
         self._gust = wander("gust", GUST_MEMORY_S, 90.0)
-        self._weight = float(-np.expm1(-step_s / AIR_MEMORY_S))
+        self._weight = float(-np.expm1(-draws.step_s / AIR_MEMORY_S))
         self._day_part, self._surface, self.day_sun_w_m2 = self._before()
-        self._surface_weight = float(-np.expm1(-step_s / SURFACE_MEMORY_S))
+        self._surface_weight = float(-np.expm1(-draws.step_s / SURFACE_MEMORY_S))
         warmth = 0.7 * self.day_sun_w_m2 - 0.6 * NIGHT_COOLING_W_M2
         self.day_degc = self._climate(np.array([self._start_s]))[0] + p["radiation_gain_k_m2_w"] * warmth
 
