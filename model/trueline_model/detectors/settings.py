@@ -1,0 +1,80 @@
+"""What the recipes of most detectors share: how channels are scaled, and how arrays come back out of a package."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import numpy as np
+
+from trueline_model.detector import Parts
+from trueline_model.scale import fit_scale
+from trueline_wire.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from trueline_model.scale import Scale
+    from trueline_model.series import Series
+
+__all__ = ["DetectorSettings", "array", "training"]
+
+
+class DetectorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="detector"):
+    """Scaling of channels.
+
+    Attributes:
+        scaling: "robust" (median, interquartile range) or "standard" (mean, standard deviation).
+        clip: largest deviation one channel can have, in scales.
+    """
+
+    scaling: Literal["robust", "standard"] = "robust"
+    clip: float = 1e6
+
+    def __post_init__(self) -> None:
+        if not self.clip > 0.0:
+            raise ValueError(f"clip {self.clip} must be above 0")
+
+    def parts(self, **arrays: NDArray[Any]) -> Parts:
+        """This recipe with the arrays fitted."""
+        settings = msgspec.to_builtins(self)
+        return Parts(settings.pop("detector"), settings, arrays)
+
+
+def training(
+    settings: DetectorSettings, series: Sequence[Series], rows_min: int = 2
+) -> tuple[Scale, NDArray[np.float64], NDArray[np.bool_]]:
+    """The scale of the training part, all its rows scaled (n, k), and which cells are valid.
+
+    Raises:
+        ConfigError: fewer than `rows_min` rows, other channels in one than in another, or one without valid values.
+    """
+    rows = sum(map(len, series))
+    if rows < rows_min:
+        raise ConfigError(f"{rows} rows of training data: at least {rows_min} are wanted")
+    if any(each.channels != series[0].channels for each in series):
+        raise ConfigError("the recordings have different channels: give those of one stream")
+    scale = fit_scale(series, clip=settings.clip, method=settings.scaling)
+    valid = np.concatenate([each.valid for each in series])
+    return scale, scale(np.concatenate([each.value for each in series]), valid), valid
+
+
+def array(
+    arrays: Mapping[str, NDArray[Any]], name: str, dimensions: int, shape: tuple[int | None, ...] | None = None
+) -> NDArray[np.float64]:
+    """An array of a package, as float64.
+
+    Raises:
+        ConfigError: it is missing, or its shape is not the one wanted (None: any length), or a number is not finite.
+    """
+    if name not in arrays:
+        raise ConfigError(f"the package lacks the array {name}: make it again")
+    found = np.asarray(arrays[name], np.float64)
+    wanted = shape if shape is not None else (None,) * dimensions
+    if found.ndim != dimensions or any(w not in (None, f) for w, f in zip(wanted, found.shape, strict=True)):
+        raise ConfigError(f"the array {name} has shape {found.shape}, wanted {wanted}: make the package again")
+    if not np.all(np.isfinite(found)):
+        raise ConfigError(f"the array {name} holds a number that is not finite: make the package again")
+    return found
