@@ -7,25 +7,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from detector_cases import CASES, faulty, normal
+from detector_cases import CASES, NETWORKS, faulty, fit, normal
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trueline_model.detector import score_series
-from trueline_model.detectors import DETECTORS, detector_from
+from trueline_model.detectors import DETECTORS, Network, detector_from
 from trueline_model.series import make_series
 from trueline_wire.errors import ConfigError
 
 if TYPE_CHECKING:
-    from trueline_model.detector import Detector, State
+    from trueline_model.detector import Detector, Parts, State
 
 FITTED: dict[str, Detector] = {}
 
 
 def fitted(name: str) -> Detector:
     if name not in FITTED:
-        FITTED[name] = CASES[name].fit([normal(1), normal(2)], seed=5)
+        FITTED[name] = fit(CASES[name], [normal(1), normal(2)], 5)
     return FITTED[name]
+
+
+def again_from(parts: Parts, name: str) -> Detector:
+    recipe = CASES[name]
+    return detector_from(parts, NETWORKS[recipe.output] if isinstance(recipe, Network) else None)
 
 
 every = pytest.mark.parametrize("name", CASES)
@@ -39,7 +44,7 @@ def test_every_kind_is_tried() -> None:
 @every
 def test_fit_is_seeded(name: str) -> None:
     """Same recordings, same seed, same arrays."""
-    again = CASES[name].fit([normal(1), normal(2)], seed=5).parts()
+    again = fit(CASES[name], [normal(1), normal(2)], 5).parts()
     assert again.kind == fitted(name).parts().kind
     for key, array in fitted(name).parts().arrays.items():
         np.testing.assert_array_equal(array, again.arrays[key])
@@ -151,7 +156,7 @@ def test_empty_batch(name: str) -> None:
 @every
 def test_parts_make_it_again(name: str) -> None:
     """What a package holds of a detector makes a detector with the same scores, bit for bit."""
-    again = detector_from(fitted(name).parts())
+    again = again_from(fitted(name).parts(), name)
     np.testing.assert_array_equal(score_series(again, faulty()).score, score_series(fitted(name), faulty()).score)
 
 
@@ -162,11 +167,11 @@ def test_a_missing_array_is_refused(name: str) -> None:
     for key, array in parts.arrays.items():
         others = {k: v for k, v in parts.arrays.items() if k != key}
         with pytest.raises(ConfigError, match=key):
-            detector_from(parts._replace(arrays=others))
+            again_from(parts._replace(arrays=others), name)
         with pytest.raises(ConfigError, match=key):
-            detector_from(parts._replace(arrays={**others, key: np.full(array.shape, np.nan)}))
+            again_from(parts._replace(arrays={**others, key: np.full(array.shape, np.nan)}), name)
         with pytest.raises(ConfigError, match=key):
-            detector_from(parts._replace(arrays={**others, key: np.zeros((*array.shape, 2))}))
+            again_from(parts._replace(arrays={**others, key: np.zeros((*array.shape, 2))}), name)
 
 
 @every
@@ -192,3 +197,9 @@ def test_an_unknown_kind_or_setting_is_named() -> None:
         detector_from(parts._replace(kind="oracle"))
     with pytest.raises(ConfigError, match="magic"):
         detector_from(parts._replace(settings={"magic": 1}))
+
+
+def test_a_network_must_be_given() -> None:
+    """A package of a network cannot be scored without it."""
+    with pytest.raises(ConfigError, match="network"):
+        detector_from(fitted("network forecasts").parts())

@@ -3,20 +3,54 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trueline_model.detectors import Deviation, Pca
+from trueline_model.detectors import Deviation, Network, Pca
+from trueline_model.scale import fit_scale
 from trueline_model.series import Series, make_series
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from trueline_model.detector import Detector, Recipe
 
 CASES = {
     "deviation": Deviation(),
     "deviation, mean of 5 squares": Deviation(power=2, mean_rows=5, scaling="standard"),
     "pca spe": Pca(variance_kept=0.8),
     "pca t2": Pca(variance_kept=0.8, statistic="t2"),
+    "network reconstructs": Network(rows=6, clip=1e3),
+    "network reconstructs the last": Network(rows=6, stride=3, judged="last", clip=1e3),
+    "network forecasts": Network(rows=5, output="forecast", clip=1e3),
     "pca both, mean of 10": Pca(variance_kept=0.8, statistic="both", mean_rows=10, scaling="standard"),
 }
 """A recipe of every kind, some more than once."""
+
+
+def fit(recipe: Recipe | Network, series: Sequence[Series], seed: int = 0) -> Detector:
+    """A detector of any recipe; a network is one of `NETWORKS`."""
+    if isinstance(recipe, Network):
+        scale = fit_scale(series)
+        return recipe.detector({"centre": scale.centre, "scale": scale.scale}, NETWORKS[recipe.output])
+    return recipe.fit(series, seed)
+
+
+def mean_of_window(window: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Reconstructs every row as the mean of its window."""
+    return np.broadcast_to(window[:, :1] * np.float32(0.5) + window[:, -1:] * np.float32(0.5), window.shape)
+
+
+def last_row(window: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Forecasts that the next row is as the last."""
+    return window[:, -1]
+
+
+NETWORKS = {"reconstruction": mean_of_window, "forecast": last_row}
+"""Stand-ins for networks."""
 
 
 @cache

@@ -7,26 +7,32 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from trueline_model.detectors.deviation import Deviation
+from trueline_model.detectors.network import Network
 from trueline_model.detectors.pca import Pca
 from trueline_wire.errors import ConfigError
 
 if TYPE_CHECKING:
     from trueline_model.detector import Detector, Parts
+    from trueline_model.detectors.network import Model
 
-__all__ = ["DETECTORS", "AnyRecipe", "Deviation", "Pca", "detector_from"]
+__all__ = ["DETECTORS", "AnyRecipe", "Deviation", "Network", "Pca", "detector_from"]
 
-AnyRecipe = Deviation | Pca
+AnyRecipe = Deviation | Network | Pca
 """Every recipe, told apart by `detector`."""
 
-DETECTORS: Final = {"deviation": Deviation, "pca": Pca}
+DETECTORS: Final = {"deviation": Deviation, "network": Network, "pca": Pca}
 """Recipe of each kind."""
 
 
-def detector_from(parts: Parts) -> Detector:
+def detector_from(parts: Parts, model: Model | None = None) -> Detector:
     """The detector whose `parts()` these are.
 
+    Args:
+        parts: as a package holds them.
+        model: the network, for kind "network".
+
     Raises:
-        ConfigError: no such kind, a setting it does not have, an array missing or of another shape.
+        ConfigError: no such kind, a setting it does not have, an array missing or of another shape, no network.
     """
     if parts.kind not in DETECTORS:
         raise ConfigError(f"no detector is called {parts.kind}: there are {', '.join(sorted(DETECTORS))}")
@@ -34,4 +40,8 @@ def detector_from(parts: Parts) -> Detector:
         recipe: AnyRecipe = msgspec.convert({"detector": parts.kind, **parts.settings}, type=DETECTORS[parts.kind])
     except msgspec.ValidationError as error:
         raise ConfigError(f"settings of detector {parts.kind}: {error}") from error
-    return recipe.detector(parts.arrays)
+    if not isinstance(recipe, Network):
+        return recipe.detector(parts.arrays)
+    if model is None:
+        raise ConfigError("a detector of kind network wants its network: load it with LiteRT and give it")
+    return recipe.detector(parts.arrays, model)

@@ -1,0 +1,137 @@
+"""A network as a detector: window in, numbers out, and how far they are from what was measured is the score.
+
+The network itself is a callable that comes in as an argument (the agent's LiteRT adapter, a Keras model while training,
+a function in a test), so training and serving share everything else: scaling, windows, masks, reduction. A network sees
+float32 in scales of the training part; a cell that is not valid is 0 there (the centre) and takes no part in the score;
+a window with fewer than `valid_min` of its cells valid scores NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from trueline_model.detector import Parts, Scored
+from trueline_model.detectors.settings import DetectorSettings, array
+from trueline_model.rows import row_sum
+from trueline_model.scale import Scale
+from trueline_model.windows import Windower
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from trueline_model.detector import State
+
+__all__ = ["Model", "Network", "NetworkDetector"]
+
+Model = Callable[["NDArray[np.float32]"], "NDArray[np.float32]"]
+"""(m, rows, k) in scales -> (m, rows, k) reconstructed, or (m, k) the last row forecast, or (m,) scores.
+
+A window's answer must not depend on which windows come with it."""
+
+
+class Network(DetectorSettings, frozen=True, kw_only=True, tag="network"):
+    """How windows go into a network, and how what comes out becomes a score.
+
+    Attributes:
+        rows: of a window the network sees.
+        stride: rows from one window to the next; rows between keep the score of the window before.
+        output: "reconstruction" of the window, "forecast" of the row after it, or a "score" of its own.
+        judged: which rows of a reconstruction count: the whole "window", or its "last" row.
+        valid_min: share of a window's cells that must be valid.
+    """
+
+    rows: int
+    stride: int = 1
+    output: Literal["reconstruction", "forecast", "score"] = "reconstruction"
+    judged: Literal["window", "last"] = "window"
+    valid_min: float = 0.5
+    clip: float = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rows < 1 or self.stride < 1:
+            raise ValueError(f"rows {self.rows} and stride {self.stride} must be at least 1")
+        if not 0.0 < self.valid_min <= 1.0:
+            raise ValueError(f"valid_min {self.valid_min} must be above 0 and at most 1")
+
+    @property
+    def windower(self) -> Windower:
+        """Windows it wants: a forecast is compared with the row after what the network sees."""
+        return Windower(self.rows + (self.output == "forecast"), self.stride)
+
+    def detector(self, arrays: Mapping[str, NDArray[Any]], model: Model) -> NetworkDetector:
+        """The detector of this recipe around a network.
+
+        Raises:
+            ConfigError: centre or scale is missing, or they differ in shape.
+        """
+        centre = array(arrays, "centre", 1)
+        return NetworkDetector(self, Scale(centre, array(arrays, "scale", 1, centre.shape), self.clip), model)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NetworkDetector:
+    """A network with its scaling."""
+
+    recipe: Network
+    scale: Scale
+    model: Model
+
+    @property
+    def width(self) -> int:
+        """As `Detector`."""
+        return len(self.scale.centre)
+
+    @property
+    def warm_up(self) -> int:
+        """As `Detector`."""
+        return self.recipe.windower.size - 1
+
+    def score(self, value: NDArray[np.float64], valid: NDArray[np.bool_], state: State | None = None) -> Scored:
+        """As `Detector`."""
+        z = self.scale(value, valid)
+        windows = self.recipe.windower.push(z, valid, state)
+        held = np.zeros((1, self.width)) if state is None else state["held"]
+        said = np.zeros(1, bool) if state is None else state["said"]
+        found, speaks = self._judge(windows.value, windows.valid)
+        # Row i keeps what the last window that ended at or before it said; window 0 here is the one held.
+        which = np.searchsorted(windows.last_row, np.arange(len(value)), side="right")
+        every, says = np.concatenate([held, found]), np.concatenate([said, speaks])
+        contribution = np.where(says[which, None] & valid.any(axis=1, keepdims=True), every[which], 0.0)
+        score = np.where(says[which] & valid.any(axis=1), row_sum(contribution), np.nan)
+        return Scored(score, contribution, {**windows.state, "held": every[-1:].copy(), "said": says[-1:].copy()})
+
+    def _judge(
+        self, window: NDArray[np.float64], valid: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Contributions of the channels to each window, (m, k), and which windows can be judged, (m,)."""
+        enough = valid.mean(axis=(1, 2)) >= self.recipe.valid_min
+        if not len(window):
+            return np.zeros((0, self.width)), enough
+        output = self.recipe.output
+        answer = np.asarray(self.model(window[:, : self.recipe.rows].astype(np.float32)), np.float64)
+        if output == "score":
+            count = valid.sum(axis=1)
+            return answer[:, None] * count / np.maximum(count.sum(axis=1, keepdims=True), 1), enough
+        last = output == "forecast" or self.recipe.judged == "last"
+        target, there = (window[:, -1:], valid[:, -1:]) if last else (window, valid)
+        if output == "forecast":
+            answer = answer[:, None]
+        elif last:
+            answer = answer[:, -1:]
+        square = np.where(there, (answer - target) ** 2, 0.0)
+        count = there.sum(axis=(1, 2))
+        total = np.zeros((len(window), self.width))
+        for row in range(square.shape[1]):
+            total += square[:, row]
+        return total / np.maximum(count, 1)[:, None], enough & (count > 0)
+
+    def parts(self) -> Parts:
+        """As `Detector`; the network travels beside it."""
+        return self.recipe.parts(centre=self.scale.centre, scale=self.scale.scale)
