@@ -10,6 +10,7 @@ the out-of-time residuals becomes noise, model uncertainty and drift. What the r
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -117,14 +118,15 @@ def fit(data: Data) -> Fit:
     truth = [data.reference[scored] for _, scored in splits]
     squared = np.array([np.mean((p - y) ** 2, axis=1) for p, y in zip(said, truth, strict=True)])
     error = np.sqrt(squared.mean(axis=0))
-    weight = _weights(design, error)
+    weight = _weights(design, error, splits, said)
     means = [weight @ p for p in said]
     out = _out_of_time(data, splits, means)
     rmse = _compared(data, design, error, means, truth)
     _refuse_useless(data, design, rmse)
     terms, coefficients, covariance, spoken = _averaged(design, weight, data)
     model = _model(data, design, terms, coefficients, covariance)
-    u, factor = _uncertainty(data, design, terms, coefficients, covariance, out)
+    early = np.concatenate([_early_variance(design, weight, *split) for split in splits])
+    u, factor = _uncertainty(data, design, terms, coefficients, covariance, out, early)
     model = _model(data, design, terms, coefficients, covariance * factor**2)
     ranges = {n: (float(data.raw[n].min()), float(data.raw[n].max())) for n in _named(terms) | {data.channel}}
     return Fit(model, u, ranges, out, rmse, spoken)
@@ -153,18 +155,41 @@ def _without_gross(data: Data) -> Data:
     return data.rows(~gross) if 0 < gross.mean() < _GROSS_SHARE else data
 
 
-def _weights(design: Design, error: F64) -> F64:
-    """Of the candidates: those with all inputs."""
+def _weights(design: Design, error: F64, splits: list[tuple[Rows, Rows]], said: list[F64]) -> F64:
+    """Of the candidates: those with all inputs by their errors, the own channel alone by how likely it is better."""
     if design.data.terms:
         known: F64 = np.eye(len(error))[-1]
         return known
-    most = np.array(
-        [set(_named([design.terms[c] for c in columns])) == set(design.data.raw) for columns in design.columns]
-    )
+    inputs = set(design.data.raw)
+    most = np.array([_named([design.terms[c] for c in columns]) == inputs for columns in design.columns])
     weight: F64 = np.where(most, (error / error[most].min()) ** -_POWER, 0.0)
     weight[weight < _WEIGHT_MIN] = 0.0
     weight /= weight.sum()
+    alone = np.eye(len(error))[_ALONE]
+    if not weight[_ALONE]:
+        better = _chance_of_better(design.data, splits, [weight @ p for p in said], [alone @ p for p in said])
+        better = 1.0 if better > 1.0 - _WEIGHT_MIN else better
+        weight = better * weight + (1.0 - better) * alone
     return weight
+
+
+_ALONE = 1
+"""The candidate that is a straight line of the own channel."""
+
+
+def _chance_of_better(data: Data, splits: list[tuple[Rows, Rows]], one: list[F64], other: list[F64]) -> float:
+    """That `one` errs less than `other` out of time: the normal probability of the mean difference of their squares.
+
+    Days, not pairs, are what is drawn: the errors of one day are alike.
+    """
+    gain = np.concatenate(
+        [(b - data.reference[s]) ** 2 - (a - data.reference[s]) ** 2 for (_, s), a, b in zip(splits, one, other, strict=True)]
+    )
+    starts = _blocks(data)
+    block = np.searchsorted(starts, np.concatenate([scored for _, scored in splits]), side="right") - 1
+    each = np.bincount(block, gain, len(starts))
+    spread = float(np.sqrt(len(each)) * each.std(ddof=1))
+    return NormalDist().cdf(float(each.sum()) / spread) if spread > 0.0 else 0.5
 
 
 def _out_of_time(data: Data, splits: list[tuple[Rows, Rows]], means: list[F64]) -> OutOfTime:
@@ -235,26 +260,40 @@ def _without_responses(data: Data, design: Design) -> float | None:
 
 def _averaged(design: Design, weight: F64, data: Data) -> tuple[list[Term], F64, F64, tuple[str, ...]]:
     """The weighted mean of the candidates as one function: terms, coefficients, covariance, and in words."""
-    n = len(data.reference)
-    starts = _blocks(data)
-    all_terms, kept = len(design.terms), np.flatnonzero(weight)
-    solved = design.solve(np.arange(n), kept, starts)
-    beta = np.zeros((len(kept), all_terms))
-    moved = np.zeros((len(starts), all_terms))
+    mean, root = _spread(design, weight, np.arange(len(data.reference)))
+    covariance = root.T @ root
+    used = np.flatnonzero(mean)
+    used = used if 0 in used else np.concatenate([[0], used])
+    best = sorted(np.flatnonzero(weight), key=lambda i: -weight[i])
+    words = tuple(
+        f"{weight[i]:.0%}: {' + '.join(spell_term(design.terms[c]) for c in design.columns[i])}" for i in best
+    )
+    return [design.terms[c] for c in used], mean[used], covariance[np.ix_(used, used)], words
+
+
+def _spread(design: Design, weight: F64, rows: Rows) -> tuple[F64, F64]:
+    """Coefficients of the weighted mean, fitted to some pairs, and A (g, m) with A'A their covariance.
+
+    By blocks of a day (residuals of one day are alike), and by the disagreement of the candidates.
+    """
+    starts, kept = _blocks(design.data.rows(rows)), np.flatnonzero(weight)
+    solved = design.solve(rows, kept, starts)
+    beta = np.zeros((len(kept), len(design.terms)))
+    moved = np.zeros((len(starts), len(design.terms)))
     for row, i in enumerate(kept):
         beta[row, design.columns[i]] = solved.coefficients[row]
         moved[:, design.columns[i]] += weight[i] * solved.influence[row]
     mean = weight[kept] @ beta
     apart = (beta - mean) * np.sqrt(weight[kept])[:, None]
     blocks = len(moved)
-    covariance = moved.T @ moved * (blocks / max(blocks - 1, 1)) + apart.T @ apart
-    used = np.flatnonzero(mean)
-    used = used if 0 in used else np.concatenate([[0], used])
-    best = sorted(kept, key=lambda i: -weight[i])
-    words = tuple(
-        f"{weight[i]:.0%}: {' + '.join(spell_term(design.terms[c]) for c in design.columns[i])}" for i in best
-    )
-    return [design.terms[c] for c in used], mean[used], covariance[np.ix_(used, used)], words
+    return mean, np.concatenate([moved * np.sqrt(blocks / max(blocks - 1, 1)), apart])
+
+
+def _early_variance(design: Design, weight: F64, fitted: Rows, scored: Rows) -> F64:
+    """(len(scored),) variance of what an inner fit says, from its own parameters: few pairs know them badly."""
+    _, root = _spread(design, weight, fitted)
+    variance: F64 = np.square(design.features[scored] @ root.T).sum(axis=1)
+    return variance
 
 
 def _blocks(data: Data) -> Rows:
@@ -286,22 +325,27 @@ def _named(terms: list[Term]) -> set[str]:
 
 
 def _uncertainty(
-    data: Data, design: Design, terms: list[Term], coefficients: F64, covariance: F64, out: OutOfTime
+    data: Data, design: Design, terms: list[Term], coefficients: F64, covariance: F64, out: OutOfTime, early: F64
 ) -> tuple[Uncertainty, float]:
-    """Parts of the out-of-time residuals, and the factor by which all were wrong at the 95th percentile."""
+    """Parts of the out-of-time residuals, and the factor by which all were wrong at the 95th percentile.
+
+    An inner fit has fewer pairs than the last one, and its age grows as they get fewer: so the variance of its own
+    parameters, `early`, is taken off first. In less than a month a drift cannot be told from weather: it is assumed.
+    """
     columns = [design.terms.index(term) for term in terms]
     features = design.features[:, columns]
     span_d = float(np.ptp(data.time_s)) / _DAY_S
     spread = float(np.std(data.reference)) / max(abs(float(np.mean(data.reference))), 1e-300)
-    parameters = np.einsum("ij,jk,ik->i", features, covariance, features)[out.row]
+    parameters = np.einsum("ij,jk,ik->i", features, covariance, features)
     squared = out.residual**2
-    parts = np.stack([np.ones(len(squared)), out.value**2 * (spread > _RELATIVE_MIN), out.age_d], axis=1)
+    ages = out.age_d * (span_d >= MONTH_D)
+    parts = np.stack([np.ones(len(squared)), out.value**2 * (spread > _RELATIVE_MIN), ages], axis=1)
     variance = np.full(len(squared), squared.mean())
     found = np.zeros(3)
     for _ in range(8):
-        clipped = np.minimum(squared, _CLIP * variance) - parameters
+        clipped = np.minimum(squared, _CLIP * variance) - early
         found = nnls(parts / variance[:, None], np.maximum(clipped, 0.0) / variance)[0]
-        variance = np.maximum(parts @ found + parameters, 1e-6 * squared.mean())
+        variance = np.maximum(parts @ found + early, 1e-6 * squared.mean())
     factor = float(np.quantile(np.sqrt(squared / variance), 0.95) / _QUANTILE_95)
     factor = min(max(factor, 0.7), 2.0) * float(student.ppf(0.975, max(len(_blocks(data)) - 1, 2))) / _QUANTILE_95
     constant, relative, drift = (float(np.sqrt(part)) * factor for part in found)
