@@ -66,15 +66,52 @@ def test_a_slope_that_is_far_off_is_found_exactly() -> None:
         assert found.gain[0] == pytest.approx(0.8, abs=1e-4)
 
 
-def test_an_offset_far_from_the_pivot_is_shared_between_offset_and_slope() -> None:
-    """A zero known to 0.01 makes an offset of 1 at 20 an error of the slope of 5 %."""
+def about(noise: float, moved: float, reference_noise: float, count: int = 200) -> tuple[Array, Array, Array]:
+    """Raw readings of many sensors that show 5 % too much, what their references say, and the truth, about 20."""
     rng = np.random.default_rng(3)
-    truth = np.full((200, 1), 20.0)
-    raw = truth * 1.05 + rng.normal(0.0, 0.001, truth.shape)
-    wide = Tolerance(offset=0.01, gain=0.1, noise=0.01)
-    assert fit_informed(raw, truth, np.zeros((200, 1, 0)), wide).gain[0] == pytest.approx(1 / 1.05, abs=0.005)
-    blind = Tolerance(gain=0.1, noise=0.01)
-    assert fit_informed(raw, truth, np.zeros((200, 1, 0)), blind).gain[0] == pytest.approx(1.0, abs=0.005)
+    truth = 20.0 + moved * np.sin(np.linspace(0.0, 9.0, 400))[:, None] * np.ones(count)
+    reference = truth + rng.normal(0.0, reference_noise, truth.shape) if reference_noise else truth
+    return 1.05 * truth + rng.normal(0.0, noise, truth.shape), reference, truth
+
+
+@pytest.mark.parametrize("noise", [0.001, 0.05, 0.5])
+def test_an_offset_far_from_the_pivot_is_shared_between_offset_and_slope(noise: float) -> None:
+    """A zero known to 0.01 makes an offset of 1 at 20 an error of the slope of 5 %, whatever the readings' noise."""
+    raw, reference, _ = about(noise, moved=0.0, reference_noise=0.0)
+    none = np.zeros((*raw.shape, 0))
+    wide = Tolerance(offset=0.01, gain=0.1, noise=noise)
+    assert fit_informed(raw, reference, none, wide).gain.mean() == pytest.approx(1 / 1.05, abs=0.002)
+    blind = Tolerance(gain=0.1, noise=noise)
+    assert fit_informed(raw, reference, none, blind).gain.mean() == pytest.approx(1.0, abs=0.002)
+
+
+@pytest.mark.parametrize("moved", [0.0, 0.05, 0.3, 10.0])
+@pytest.mark.parametrize("reference_noise", [0.0, 0.2, 0.5])
+def test_noise_on_either_axis_does_not_bend_the_slope(moved: float, reference_noise: float) -> None:
+    """However little the quantity moves, slopes lie between the datasheet's and the true one, and within their `u`."""
+    noise = 0.5
+    raw, reference, _ = about(noise, moved, reference_noise)
+    none = np.zeros((*raw.shape, 0))
+    tolerance = Tolerance(gain=0.1, noise=noise)
+    found = fit_informed(raw, reference, none, tolerance, reference_noise=reference_noise)
+    assert 1 / 1.05 - 0.004 <= found.gain.mean() <= 1.004
+    inside = np.abs(found.gain - 1 / 1.05) <= 1.96 * np.sqrt(found.covariance[:, 1, 1])
+    assert inside.mean() > 0.93
+    if moved == 10.0:
+        assert found.gain.mean() == pytest.approx(1 / 1.05, abs=0.004)
+
+
+def test_negative_control_the_line_the_other_way_about_is_bent() -> None:
+    """The reference regressed on readings that are noise alone, with the same prior: slopes sink far below the truth."""
+    noise = 0.5
+    raw, reference, _ = about(noise, moved=0.05, reference_noise=0.0)
+    shown, said = (cells.reshape(40, 10, -1).mean(axis=1) for cells in (raw, reference))
+    x, y = shown - shown.mean(axis=0), said - said.mean(axis=0) - (shown - shown.mean(axis=0))
+    weight = 10.0 / noise**2
+    bent = 1.0 + (weight * x * y).sum(axis=0) / (weight * (x * x).sum(axis=0) + 3.0 / 0.1**2)
+    assert bent.mean() < 0.91
+    found = fit_informed(raw, reference, np.zeros((*raw.shape, 0)), Tolerance(gain=0.1, noise=noise))
+    assert abs(found.gain.mean() - 1.0) < 0.3 * abs(bent.mean() - 1.0)
 
 
 def test_a_condition_is_taken_off_as_far_as_it_was_seen() -> None:

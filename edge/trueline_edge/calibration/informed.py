@@ -5,7 +5,12 @@ wrong as soon as the quantity goes elsewhere. A datasheet says how far a slope c
 Bayesian linear regression (Gelman et al., "Bayesian Data Analysis", 3rd ed. 2013, sect. 14.8; JCGM 101:2008, 6.4.2: a
 tolerance is a rectangle, of variance a^2 / 3).
 
-    reference - raw = offset + slope (raw - centre) + sum of c_j (condition_j - centre_j) + error
+    raw - truth = offset + slope (truth - centre) + sum of c_j (condition_j - centre_j) + error
+
+The reading is regressed on the reference and the line turned round afterwards (JCGM 100:2008, H.3), never the other
+way about: where the quantity hardly moves, readings differ by their noise, and a line through noise on both axes says
+that the sensor shows nothing. What noise the reference has itself is known, and taken out of its differences (regression
+calibration: Carroll et al., "Measurement Error in Nonlinear Models", 2nd ed. 2006, ch. 4).
 
 Errors of successive readings are alike (1/f noise, play): so means over blocks are compared, whose scatter says how
 much such a mean is worth. Promises: arrays in, arrays out; k sensors at once. Refuses to know files and clocks.
@@ -28,6 +33,8 @@ __all__ = ["Informed", "Tolerance", "fit_informed"]
 _BLOCKS = 40
 """Means that are compared; fewer where there are fewer than four readings in each."""
 _ROUNDS = 3
+_NEVER, _TINY = 1e-18, 1e-30
+"""Of the largest difference, squared: nothing is known better, and no weight is infinite."""
 _INFLATE = 2.0
 """Scatter of block means counts twice: neighbouring blocks are not independent either."""
 
@@ -37,7 +44,7 @@ class Tolerance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     Attributes:
         offset: half-width of the error at `pivot`, in nominal conditions; zero: nothing is known.
-        pivot: raw value at which an error of the slope makes none.
+        pivot: value at which an error of the slope makes none.
         gain: half-width of the relative error of the slope, nonlinearity and all.
         conditions: half-width of the effect of each condition, for one unit of it.
         nominal: the conditions the datasheet speaks of.
@@ -103,43 +110,77 @@ def fit_informed(
     there = np.isfinite(raw) & np.isfinite(reference) & np.isfinite(conditions).all(axis=2)
     if len(raw) < 8 or there.sum(axis=0).min() < 8:  # noqa: PLR2004 - two blocks of four
         raise ValueError("at least 8 pairs of each sensor are wanted")
-    centre = np.where(there, raw, 0.0).sum(axis=0) / there.sum(axis=0)
-    centres = np.where(there[..., None], conditions, 0.0).sum(axis=0) / there.sum(axis=0)[:, None]
-    difference = np.where(there, reference - raw, 0.0)
-    level = raw - centre
-    features = np.concatenate([np.ones((*raw.shape, 1)), level[..., None], conditions - centres], axis=2)  # (n, k, p)
-    features = np.where(there[..., None], features, 0.0)
+    raw, reference = np.where(there, raw, 0.0), np.where(there, reference, 0.0)
+    conditions = np.where(there[..., None], conditions, 0.0)
     blocks, count = _blocks(there)
-    inside = tolerance.noise**2 + reference_noise**2
-    x, y = _means(features, blocks, count), _means(difference, blocks, count)
-    prior = _prior(tolerance, centre, centres, reference_u)
-    at_least = inside / np.maximum(count, 1.0) + 0.5 * tolerance.slow**2
+    present, number = count > 0.0, there.sum(axis=0)
+    centres = conditions.sum(axis=0) / number[:, None]
+    shown, centre = _means(raw, blocks, count), raw.sum(axis=0) / number
+    middle = reference.sum(axis=0) / number
+    truth, trusted = _regressor(_means(reference, blocks, count), count, middle, reference_noise)
+    around = np.where(present[..., None], _means(conditions, blocks, count) - centres, 0.0)
+    x = np.concatenate([present[..., None] * 1.0, truth[..., None], around], axis=2)  # (b, k, p)
+    y = np.where(present, shown - truth - middle, 0.0)
+    prior = _prior(tolerance, middle, centres, reference_u)
+    at_least = (tolerance.noise**2 + trusted * reference_noise**2) / np.maximum(count, 1.0) + 0.5 * tolerance.slow**2
+    at_least = np.maximum(at_least, _NEVER * np.square(y).max() + _TINY)
     variance = at_least
     for _ in range(_ROUNDS):
-        weight = np.where(count > 0.0, 1.0 / variance, 0.0)
-        information = np.einsum("bk,bki,bkj->kij", weight, x, x) + prior
-        covariance = np.linalg.inv(information)
+        weight = np.where(present, 1.0 / variance, 0.0)
+        covariance = np.linalg.inv(np.einsum("bk,bki,bkj->kij", weight, x, x) + prior)
         found = np.einsum("kij,bk,bkj,bk->ki", covariance, weight, x, y)
-        scatter = (np.where(count > 0.0, y - np.einsum("bki,ki->bk", x, found), 0.0) ** 2).sum(axis=0)
-        scatter = scatter / (count > 0.0).sum(axis=0)
+        scatter = (np.where(present, y - np.einsum("bki,ki->bk", x, found), 0.0) ** 2).sum(axis=0) / present.sum(axis=0)
         variance = np.maximum(at_least, _INFLATE * scatter)
-    left = np.where(there, difference - np.einsum("nki,ki->nk", features, found), np.nan)
-    noise, slow = _errors(left, tolerance, reference_noise)
-    covariance = (covariance + covariance.transpose(0, 2, 1)) / 2.0
-    covariance[:, 0, 0] += reference_u**2
-    return Informed(centre + found[:, 0], 1.0 + found[:, 1], found[:, 2:], centre, centres, covariance, noise, slow)
+    gain = 1.0 / (1.0 + found[:, 1])
+    here = np.concatenate([reference[..., None] - middle[:, None], conditions - centres], axis=2)
+    left = raw - reference - found[:, 0] - np.einsum("nkj,kj->nk", here, found[:, 1:])
+    noise, slow = _errors(np.where(there, left, np.nan), tolerance, reference_noise * (1.0 + found[:, 1]))
+    offset = middle + (centre - middle - found[:, 0]) * gain
+    return Informed(
+        offset,
+        gain,
+        -gain[:, None] * found[:, 2:],
+        centre,
+        centres,
+        _turned(covariance, found, gain, offset - middle, reference_u),
+        noise * gain,
+        slow * gain,
+    )
 
 
-def _prior(tolerance: Tolerance, centre: Array, centres: Array, reference_u: float) -> Array:
+def _regressor(reference: Array, count: Array, middle: Array, reference_noise: float) -> tuple[Array, Array]:
+    """(b, k) where the quantity most likely was in each block, from its middle; and (k,) the trust in its moves."""
+    moved = np.where(count > 0.0, reference - middle, 0.0)
+    blocks = (count > 0.0).sum(axis=0)
+    own = np.where(count > 0.0, reference_noise**2 / np.maximum(count, 1.0), 0.0).sum(axis=0) / blocks
+    seen = np.square(moved).sum(axis=0) / np.maximum(blocks - 1, 1)
+    trusted = np.clip(1.0 - own / np.maximum(seen, 1e-300), 0.0, 1.0)
+    return moved * trusted, trusted
+
+
+def _turned(covariance: Array, found: Array, gain: Array, away: Array, reference_u: float) -> Array:
+    """(k, p, p) of offset, gain, conditions of the line turned round, by the law of propagation."""
+    size = covariance.shape[1]
+    slopes = -gain[:, None, None] * np.eye(size)  # of offset and conditions
+    slopes[:, 0, 1] = -gain * away
+    slopes[:, 1, 1] = -(gain**2)
+    slopes[:, 2:, 1] = gain[:, None] ** 2 * found[:, 2:]
+    turned: Array = slopes @ covariance @ slopes.transpose(0, 2, 1)
+    turned = (turned + turned.transpose(0, 2, 1)) / 2.0
+    turned[:, 0, 0] += reference_u**2
+    return turned
+
+
+def _prior(tolerance: Tolerance, middle: Array, centres: Array, reference_u: float) -> Array:
     """(k, p, p) what is known before: of slope and conditions, and of their sum where the datasheet states the offset.
 
     An offset seen far from the pivot is as likely an error of the slope: so the slope is learnt where nothing moves.
     """
     known = np.diag([0.0, *(_precision(a) for a in (tolerance.gain, *tolerance.conditions))])
-    information = np.broadcast_to(known, (len(centre), *known.shape))
+    information = np.broadcast_to(known, (len(middle), *known.shape))
     if tolerance.offset > 0.0:
         away = np.array(tolerance.nominal) - centres if tolerance.nominal else -centres
-        at = np.concatenate([np.ones((len(centre), 1)), (tolerance.pivot - centre)[:, None], away], axis=1)
+        at = np.concatenate([np.ones((len(middle), 1)), (tolerance.pivot - middle)[:, None], away], axis=1)
         variance = tolerance.offset**2 / 3.0 + reference_u**2
         information = information + at[:, :, None] * at[:, None, :] / variance
     return information
@@ -165,7 +206,7 @@ def _means(cells: Array, blocks: NDArray[np.intp], count: Array) -> Array:
     return sums / np.maximum(count, 1.0).reshape(*count.shape, *[1] * (cells.ndim - 2))
 
 
-def _errors(left: Array, tolerance: Tolerance, reference_noise: float) -> tuple[Array, Array]:
+def _errors(left: Array, tolerance: Tolerance, reference_noise: Array) -> tuple[Array, Array]:
     """(k,) noise from reading to reading, from differences but the largest; and the rest of the scatter, which lasts.
 
     Medians would not do: where the resolution is coarse, most differences are zero.
