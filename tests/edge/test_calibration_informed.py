@@ -102,7 +102,7 @@ def test_noise_on_either_axis_does_not_bend_the_slope(moved: float, reference_no
 
 
 def test_negative_control_the_line_the_other_way_about_is_bent() -> None:
-    """The reference regressed on readings that are noise alone, with the same prior: slopes sink far below the truth."""
+    """The reference regressed on readings that are noise alone, with the same prior: slopes sink below the truth."""
     noise = 0.5
     raw, reference, _ = about(noise, moved=0.05, reference_noise=0.0)
     shown, said = (cells.reshape(40, 10, -1).mean(axis=1) for cells in (raw, reference))

@@ -183,7 +183,10 @@ def _chance_of_better(data: Data, splits: list[tuple[Rows, Rows]], one: list[F64
     Days, not pairs, are what is drawn: the errors of one day are alike.
     """
     gain = np.concatenate(
-        [(b - data.reference[s]) ** 2 - (a - data.reference[s]) ** 2 for (_, s), a, b in zip(splits, one, other, strict=True)]
+        [
+            (b - data.reference[s]) ** 2 - (a - data.reference[s]) ** 2
+            for (_, s), a, b in zip(splits, one, other, strict=True)
+        ]
     )
     starts = _blocks(data)
     block = np.searchsorted(starts, np.concatenate([scored for _, scored in splits]), side="right") - 1

@@ -9,8 +9,8 @@ tolerance is a rectangle, of variance a^2 / 3).
 
 The reading is regressed on the reference and the line turned round afterwards (JCGM 100:2008, H.3), never the other
 way about: where the quantity hardly moves, readings differ by their noise, and a line through noise on both axes says
-that the sensor shows nothing. What noise the reference has itself is known, and taken out of its differences (regression
-calibration: Carroll et al., "Measurement Error in Nonlinear Models", 2nd ed. 2006, ch. 4).
+that the sensor shows nothing. What noise the reference has itself is known, and taken out of its differences
+(regression calibration: Carroll et al., "Measurement Error in Nonlinear Models", 2nd ed. 2006, ch. 4).
 
 Errors of successive readings are alike (1/f noise, play): so means over blocks are compared, whose scatter says how
 much such a mean is worth. Promises: arrays in, arrays out; k sensors at once. Refuses to know files and clocks.
