@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trueline_model.detectors import Deviation, Network, Pca
+from trueline_model.detectors import Cusum, Deviation, Innovation, Network, Patches, Pca
 from trueline_model.scale import fit_scale
 from trueline_model.series import Series, make_series
 
@@ -26,6 +26,13 @@ CASES = {
     "network reconstructs": Network(rows=6, clip=1e3),
     "network reconstructs the last": Network(rows=6, stride=3, judged="last", clip=1e3),
     "network forecasts": Network(rows=5, output="forecast", clip=1e3),
+    "innovation, EWMA": Innovation(),
+    "innovation, Holt, joint": Innovation(trend=0.1, joint=True, mean_rows=3),
+    "innovation, given": Innovation(smoothing=0.0, joint=True),
+    "cusum": Cusum(),
+    "page-hinkley": Cusum(against="mean", memory_rows=50),
+    "patches": Patches(rows=4, bank=40, clip=1e3),
+    "patches, shape": Patches(rows=4, bank=40, level=False, mean_rows=3, clip=1e3),
     "pca both, mean of 10": Pca(variance_kept=0.8, statistic="both", mean_rows=10, scaling="standard"),
 }
 """A recipe of every kind, some more than once."""

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from trueline_model.detectors.cusum import Cusum
 from trueline_model.detectors.deviation import Deviation
+from trueline_model.detectors.innovation import Innovation
 from trueline_model.detectors.network import Network
+from trueline_model.detectors.patches import Patches
 from trueline_model.detectors.pca import Pca
 from trueline_wire.errors import ConfigError
 
@@ -15,12 +18,19 @@ if TYPE_CHECKING:
     from trueline_model.detector import Detector, Parts
     from trueline_model.detectors.network import Model
 
-__all__ = ["DETECTORS", "AnyRecipe", "Deviation", "Network", "Pca", "detector_from"]
+__all__ = ["DETECTORS", "AnyRecipe", "Cusum", "Deviation", "Innovation", "Network", "Patches", "Pca", "detector_from"]
 
-AnyRecipe = Deviation | Network | Pca
+AnyRecipe = Cusum | Deviation | Innovation | Network | Patches | Pca
 """Every recipe, told apart by `detector`."""
 
-DETECTORS: Final = {"deviation": Deviation, "network": Network, "pca": Pca}
+DETECTORS: Final = {
+    "cusum": Cusum,
+    "deviation": Deviation,
+    "innovation": Innovation,
+    "network": Network,
+    "patches": Patches,
+    "pca": Pca,
+}
 """Recipe of each kind."""
 
 

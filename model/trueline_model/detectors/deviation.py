@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from trueline_model.detector import Parts, Scored
-from trueline_model.detectors.settings import DetectorSettings, array, training
-from trueline_model.rows import row_sum, running_mean
+from trueline_model.detectors.settings import DetectorSettings, array, judged, training
+from trueline_model.rows import running_mean
 from trueline_model.scale import Scale
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from trueline_model.detector import State
+    from trueline_model.detector import Parts, Scored, State
     from trueline_model.series import Series
 
 __all__ = ["Deviation", "DeviationDetector"]
@@ -72,9 +71,7 @@ class DeviationDetector:
         raw = np.full(value.shape, np.nan)
         np.divide(np.abs(self.scale(value, valid)) ** self.recipe.power, count, out=raw, where=count > 0)
         mean, left = running_mean(raw, self.recipe.mean_rows, state)
-        said = np.isfinite(mean[:, 0])
-        contribution = np.where(said[:, None], mean, 0.0)
-        return Scored(np.where(said, row_sum(contribution), np.nan), contribution, left)
+        return judged(mean, left)
 
     def parts(self) -> Parts:
         """As `Detector`."""

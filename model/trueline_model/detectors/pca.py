@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from trueline_model.detector import Parts, Scored
-from trueline_model.detectors.settings import DetectorSettings, array, training
-from trueline_model.rows import patterns, product, row_sum, running_mean
+from trueline_model.detectors.settings import DetectorSettings, array, judged, training
+from trueline_model.rows import patterns, product, running_mean
 from trueline_model.scale import Scale
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from trueline_model.detector import State
+    from trueline_model.detector import Parts, Scored, State
     from trueline_model.series import Series
 
 __all__ = ["Pca", "PcaDetector"]
@@ -105,9 +104,7 @@ class PcaDetector:
         for pattern, rows in patterns(valid):
             raw[rows] = product(z[rows], self._root(pattern)) ** 2
         mean, left = running_mean(raw, self.recipe.mean_rows, state)
-        said = np.isfinite(mean[:, 0])
-        contribution = np.where(said[:, None], mean, 0.0)
-        return Scored(np.where(said, row_sum(contribution), np.nan), contribution, left)
+        return judged(mean, left)
 
     def _root(self, pattern: NDArray[np.bool_]) -> NDArray[np.float64]:
         """F^(1/2) for the channels there, scaled up for those that are not; (k, k), 0 at the others."""

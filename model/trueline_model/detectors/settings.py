@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import numpy as np
 
-from trueline_model.detector import Parts
+from trueline_model.detector import Parts, Scored
+from trueline_model.rows import row_sum
 from trueline_model.scale import fit_scale
 from trueline_wire.errors import ConfigError
 
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from trueline_model.detector import State
     from trueline_model.scale import Scale
     from trueline_model.series import Series
 
-__all__ = ["DetectorSettings", "array", "training"]
+__all__ = ["DetectorSettings", "array", "judged", "training"]
 
 
 class DetectorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="detector"):
@@ -59,6 +61,13 @@ def training(
     scale = fit_scale(series, clip=settings.clip, method=settings.scaling)
     valid = np.concatenate([each.valid for each in series])
     return scale, scale(np.concatenate([each.value for each in series]), valid), valid
+
+
+def judged(contribution: NDArray[np.float64], state: State) -> Scored:
+    """Scores of contributions (n, k), whose rows are NaN where nothing can be said."""
+    said = np.isfinite(contribution[:, 0])
+    filled = np.where(said[:, None], contribution, 0.0)
+    return Scored(np.where(said, row_sum(filled), np.nan), filled, state)
 
 
 def array(
