@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trueline_model.package import Golden, Input, Manifest, Package, Trained
+from trueline_edge.inference.trial import Cost, Limits, Tried
+from trueline_model.detectors import Network, Pca
+from trueline_model.load import golden_of
+from trueline_model.package import Golden, Input, Manifest, Package, Trained, read_package
+from trueline_model.scale import fit_scale
+from trueline_model.series import make_series
 from trueline_wire.keys import KeyRing, SigningKey
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from trueline_wire.keys import Verifier
 
 KEY = SigningKey(bytes(range(32)))
 STRANGER = SigningKey(bytes(32))
@@ -58,3 +65,75 @@ def package(arrays: dict[str, NDArray[Any]] | None = None, **changes: Any) -> Pa
         network=b"not a network",
         calibration=np.linspace(0.0, 1.0, 20),
     )
+
+
+def rows(n: int, seed: int = 0, k: int = 2) -> NDArray[np.float64]:
+    """(n, k) of a slow cycle that all channels follow, with noise; the last ten rows do not."""
+    rng = np.random.default_rng(seed)
+    cycle = np.sin(np.arange(n) / 7.0)[:, None]
+    value = 20.0 + 3.0 * cycle * (1.0 + np.arange(k)) + 0.1 * rng.normal(size=(n, k))
+    value[-10:, 0] += 5.0
+    return value
+
+
+def network_package(
+    version: int = 1, *, window: int = 8, k: int = 2, int8: bool = True, network: bytes = b"", **changes: Any
+) -> Package:
+    """A package around a small dense autoencoder, untrained; changes are the manifest's.
+
+    Args:
+        version: of it.
+        window: rows of its windows.
+        k: channels.
+        int8: weights and activations; else float32.
+        network: another one, in place of the one its golden rows were scored with.
+        changes: of the manifest.
+    """
+    from tflite_kit import dense_network, layers_of  # noqa: PLC0415 - needs LiteRT
+
+    from trueline_edge.inference.litert import LiteRt  # noqa: PLC0415 - as above
+
+    good = dense_network(layers_of([window * k, 8, window * k]), (window, k), (window, k), int8=int8)
+    recipe = Network(rows=window)
+    scale = fit_scale([make_series(rows(200, k=k))])
+    arrays = {"centre": scale.centre, "scale": scale.scale}
+    detector = recipe.detector(arrays, LiteRt(good, (window, k), (window, k)))
+    value = rows(100, 1, k)
+    value[40, 0] = np.nan
+    return Package(
+        manifest=manifest(
+            kind="network",
+            settings=detector.parts().settings,
+            version=version,
+            inputs=_inputs(k),
+            **({"golden_tolerance": 0.01} | changes),
+        ),
+        arrays=arrays,
+        golden=golden_of(detector, value, np.isfinite(value)),
+        network=network or good,
+        calibration=detector.score(rows(300, 2, k)[:-10], np.ones((290, k), bool)).score[window:],
+    )
+
+
+def pca_package(version: int = 1, *, k: int = 2, **changes: Any) -> Package:
+    """A package of a statistical detector, fitted."""
+    detector = Pca(variance_kept=0.8).fit([make_series(rows(200, k=k)[:-10])])
+    kind, settings, arrays = detector.parts()
+    value = rows(100, 1, k)
+    return Package(
+        manifest=manifest(kind=kind, settings=settings, version=version, inputs=_inputs(k), **changes),
+        arrays=arrays,
+        golden=golden_of(detector, value, np.isfinite(value)),
+        calibration=detector.score(rows(300, 2, k)[:-10], np.ones((290, k), bool)).score,
+    )
+
+
+def _inputs(k: int) -> tuple[Input, ...]:
+    return tuple(Input(name=f"c{n}", unit="Cel", minimum=0.0, maximum=40.0) for n in range(k))
+
+
+def verified(data: bytes, verifier: Verifier, *, signer: str, limits: Limits, runtime: str = "") -> Tried:
+    """A trial that believes the signature: for tests of what comes before and after the trial."""
+    del limits
+    package = read_package(data, verifier, signer)
+    return Tried(package, Cost(row_us=1.0, batched_row_us=1.0, memory_bytes=0, size_bytes=len(data), runtime=runtime))

@@ -1,0 +1,139 @@
+"""From a package to a detector that answers as its maker saw it answer.
+
+Promises: `detector_of` gives the detector a package describes or says what does not fit; `check_golden` returns only
+where every golden row gets the score that was written down, and gets the same bits however the rows are cut. Refuses to
+know what runs a network: that comes in as a callable.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+import numpy as np
+
+from trueline_model.detector import Parts
+from trueline_model.detectors import detector_from
+from trueline_model.detectors.network import Network
+from trueline_model.package import Golden
+from trueline_wire.errors import ConfigError, NeverRetry
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from trueline_model.detector import Detector, Scored
+    from trueline_model.detectors.network import Model
+    from trueline_model.package import Package
+
+__all__ = ["NetworkRunner", "check_golden", "detector_of", "golden_of"]
+
+_SINGLE_ROWS: Final = 64
+"""Golden rows that are also scored one by one."""
+
+
+class NetworkRunner(Protocol):
+    """What makes a `.tflite` file a callable."""
+
+    def __call__(self, network: bytes, window: tuple[int, ...], answer: tuple[int, ...]) -> Model:
+        """The network, which must take a window of this shape and give an answer of that one.
+
+        Raises:
+            NeverRetry: the file is no network, or one of other shapes.
+        """
+        raise NotImplementedError
+
+
+def detector_of(package: Package, run: NetworkRunner | None = None) -> Detector:
+    """The detector of a package.
+
+    Args:
+        package: see there.
+        run: what runs a network; where left out, a package that holds one is refused.
+
+    Raises:
+        NeverRetry: the package describes no detector there is, or its network does not fit it.
+    """
+    manifest = package.manifest
+    parts = Parts(manifest.kind, manifest.settings, dict(package.arrays))
+    k = len(manifest.inputs)
+    model: Model | None = None
+    try:
+        if package.network:
+            if run is None:
+                raise NeverRetry(f"{manifest.file_name} holds a network, and there is nothing here to run it")
+            recipe = _network_recipe(parts)
+            answer = {"reconstruction": (recipe.rows, k), "forecast": (k,), "score": ()}[recipe.output]
+            model = run(package.network, (recipe.rows, k), answer)
+        detector = detector_from(parts, model)
+    except (ConfigError, ValueError) as error:
+        raise NeverRetry(f"{manifest.file_name}: {error}") from error
+    if detector.width != k:
+        raise NeverRetry(f"{manifest.file_name}: a detector of {detector.width} channels, and {k} inputs")
+    return detector
+
+
+def _network_recipe(parts: Parts) -> Network:
+    if parts.kind != "network":
+        raise NeverRetry(f"a network beside a detector of kind {parts.kind!r}, which has no use for it")
+    # `detector_from` reads the settings; the callable is not called before it is known.
+    detector = detector_from(parts, lambda window: window)
+    recipe = getattr(detector, "recipe", None)
+    if not isinstance(recipe, Network):
+        raise NeverRetry("the settings are not those of a network")
+    return recipe
+
+
+def golden_of(detector: Detector, value: ArrayLike, valid: ArrayLike) -> Golden:
+    """Rows with the scores this detector gives them, from a start.
+
+    Args:
+        detector: as it will be packed.
+        value: (g, k) rows of normal running and of faults, more than the detector warms up.
+        valid: (g, k).
+
+    Raises:
+        ValueError: it scores none of them.
+    """
+    values, good = np.array(value, np.float64), np.array(valid, np.bool_)
+    values[~good] = 0.0  # what is not valid means nothing, and is not carried along
+    return Golden(values, good, detector.score(values, good).score)
+
+
+def check_golden(detector: Detector, golden: Golden, tolerance: float) -> None:
+    """Return if the detector says of the golden rows what was written down.
+
+    Args:
+        detector: fresh.
+        golden: see `Golden`.
+        tolerance: greatest difference, relative to the greatest score.
+
+    Raises:
+        NeverRetry: it does not, or says another thing where the rows are cut elsewhere.
+    """
+    whole = detector.score(golden.value, golden.valid)
+    wanted, got = golden.score, whole.score
+    if got.shape != wanted.shape or not np.array_equal(np.isnan(got), np.isnan(wanted)):
+        raise NeverRetry("golden rows: it speaks of other rows than it should")
+    # Of a row nobody speaks of, nothing is compared; an infinite score differs from every finite one.
+    difference = np.where(np.isnan(wanted), 0.0, np.abs(got - wanted))
+    row = int(difference.argmax())
+    if not difference[row] <= tolerance * float(np.nanmax(np.abs(wanted))):
+        raise NeverRetry(
+            f"golden rows: row {row} scores {got[row]:.6g}, and {wanted[row]:.6g} was written down: "
+            "it does not run here as where it was made"
+        )
+    _check_cuts(detector, golden, whole)
+
+
+def _check_cuts(detector: Detector, golden: Golden, whole: Scored) -> None:
+    """Row by row, then the rest at once: the same bits."""
+    rows, state, scores = min(_SINGLE_ROWS, len(golden.score)), None, []
+    for start, end in [*((row, row + 1) for row in range(rows)), (rows, len(golden.score))]:
+        scored = detector.score(golden.value[start:end], golden.valid[start:end], state)
+        scores.append(scored.score)
+        state = scored.state
+    if not _same_bits(np.concatenate(scores), whole.score):
+        raise NeverRetry("golden rows: the scores depend on where the rows are cut")
+
+
+def _same_bits(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    return bool(np.array_equal(one, other, equal_nan=True))
