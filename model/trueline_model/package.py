@@ -8,7 +8,8 @@ to know what the arrays mean: `trueline_model.detectors` makes a detector of the
 
 The signature (Ed25519) covers the magic and everything behind the signature. Parts are arrays, little endian, in the
 order and of the types and shapes the manifest names: the detector's arrays (`detector.NAME`), the network as its bytes
-(`network`), the scores it was calibrated with (`calibration.score`), and rows with the scores they must get (`golden`).
+(`network`), what normal scores look like (`calibration.NAME`), the alarm's threshold (`alarm.NAME`), and rows with the
+scores they must get (`golden.NAME`).
 """
 
 from __future__ import annotations
@@ -126,6 +127,8 @@ class Manifest(_Struct, frozen=True, kw_only=True):
         inputs: the channels it reads, in order.
         interval_s: between rows, as it was trained; a row that comes much later begins anew.
         trained: what it was trained on.
+        alarm: the recipe of its alarm, as `trueline_model.alarm.Alarm`; empty where it raises none.
+        calibrated_s: seconds of normal running its calibration watched: what alarm rates it can support.
         metrics: what was measured of it, by name; the name says the unit.
         golden_tolerance: the scores of the golden rows may differ so much, relative to the greatest of them.
         parts: of the arrays behind the manifest; written by `write_package`.
@@ -139,6 +142,8 @@ class Manifest(_Struct, frozen=True, kw_only=True):
     inputs: tuple[Input, ...]
     interval_s: float
     trained: Trained
+    alarm: dict[str, Any] = {}
+    calibrated_s: float = 0.0
     metrics: dict[str, float] = {}
     golden_tolerance: float = 1e-6
     parts: tuple[_Part, ...] = ()
@@ -153,6 +158,8 @@ class Manifest(_Struct, frozen=True, kw_only=True):
             raise ValueError(f"inputs: 1 to {_INPUTS_MAX} channels are wanted, each once")
         if not 0.0 < self.interval_s < math.inf:
             raise ValueError(f"interval_s {self.interval_s} must be above 0 and finite")
+        if not 0.0 <= self.calibrated_s < math.inf:
+            raise ValueError(f"calibrated_s {self.calibrated_s} must not be negative, and finite")
         if not 0.0 <= self.golden_tolerance < 1.0:
             raise ValueError(f"golden_tolerance {self.golden_tolerance} must be at least 0 and below 1")
         if len({part.name for part in self.parts}) < len(self.parts):
@@ -197,21 +204,21 @@ class Package:
         arrays: what was fitted, by name.
         golden: see `Golden`.
         network: a `.tflite` file's bytes; b"" where the detector has none.
-        calibration: (m,) float64 scores of normal running it was not trained on, in time order; finite.
+        calibration: `Calibration.arrays()` of normal running it was not trained on; empty: it gives scores alone.
+        alarm: `Alarming.arrays()` from the same; empty: it raises none.
     """
 
     manifest: Manifest
     arrays: Mapping[str, NDArray[Any]]
     golden: Golden
     network: bytes = b""
-    calibration: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    calibration: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    alarm: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.golden.value.shape[1:] != (len(self.manifest.inputs),):
             raise ValueError(f"golden rows of {self.golden.value.shape} for {len(self.manifest.inputs)} inputs")
-        if self.calibration.ndim != 1 or not np.isfinite(self.calibration).all():
-            raise ValueError("calibration: finite scores are wanted, one after the other")
-        for name, array in self.arrays.items():
+        for name, array in [*self.arrays.items(), *self.calibration.items(), *self.alarm.items()]:
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise ValueError(f"array {name!r:.80} holds a number that is not finite")
 
@@ -222,9 +229,10 @@ def write_package(package: Package, signer: Signer) -> bytes:
     Raises:
         ValueError: it would be longer than a package may be, or an array is of a type no package holds.
     """
-    parts = {f"detector.{name}": np.asarray(array) for name, array in package.arrays.items()}
-    parts |= {"golden.value": package.golden.value, "golden.valid": package.golden.valid}
-    parts |= {"golden.score": package.golden.score, "calibration.score": package.calibration}
+    groups = {"detector": package.arrays, "calibration": package.calibration, "alarm": package.alarm}
+    golden = package.golden
+    groups["golden"] = {"value": golden.value, "valid": golden.valid, "score": golden.score}
+    parts = {f"{group}.{name}": np.asarray(array) for group, arrays in groups.items() for name, array in arrays.items()}
     if package.network:
         parts["network"] = np.frombuffer(package.network, np.uint8)
     named = tuple(_named(name, array) for name, array in parts.items())
@@ -268,16 +276,15 @@ def open_package(data: bytes) -> Package:
         network = parts.pop("network", None)
         return Package(
             manifest=manifest,
-            arrays={
-                name.removeprefix("detector."): part for name, part in parts.items() if name.startswith("detector.")
-            },
+            arrays=_group(parts, "detector."),
             golden=Golden(
                 _of_type(parts, "golden.value", "float64"),
                 _of_type(parts, "golden.valid", "bool"),
                 _of_type(parts, "golden.score", "float64"),
             ),
             network=b"" if network is None else network.tobytes(),
-            calibration=_of_type(parts, "calibration.score", "float64"),
+            calibration=_group(parts, "calibration."),
+            alarm=_group(parts, "alarm."),
         )
     except (msgspec.DecodeError, ValueError) as error:  # a ValidationError is one of the first
         raise NeverRetry(f"the package does not fit together: {error}") from error
@@ -306,6 +313,10 @@ def _read_parts(manifest: Manifest, data: memoryview) -> dict[str, NDArray[Any]]
         parts[part.name] = flat.reshape(part.shape)
         at += part.nbytes
     return parts
+
+
+def _group(parts: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): part for name, part in parts.items() if name.startswith(prefix)}
 
 
 def _of_type(parts: Mapping[str, NDArray[Any]], name: str, dtype: str) -> NDArray[Any]:

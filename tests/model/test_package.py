@@ -29,7 +29,7 @@ def rewritten(**changes: Any) -> bytes:
 
 
 def test_what_is_written_is_read_back() -> None:
-    """Manifest, arrays, network, golden rows and calibration scores come back as they went in."""
+    """Manifest, arrays, network, golden rows, calibration and alarm come back as they went in."""
     arrays = {
         "f": np.array([[1.5, -2.0]]),
         "g": np.float32([3.0]),
@@ -49,7 +49,8 @@ def test_what_is_written_is_read_back() -> None:
     for field in ("value", "valid", "score"):
         np.testing.assert_array_equal(getattr(after.golden, field), getattr(before.golden, field))
     assert after.network == before.network
-    np.testing.assert_array_equal(after.calibration, before.calibration)
+    np.testing.assert_array_equal(after.calibration["level"], before.calibration["level"])
+    assert float(after.alarm["threshold"]) == 3.0
     assert not after.arrays["f"].flags.writeable
 
 
@@ -101,6 +102,7 @@ def test_signed_rubbish_is_refused_with_its_reason(rest: bytes) -> None:
         ({"inputs": []}, "inputs"),
         ({"interval_s": 0.0}, "interval_s"),
         ({"golden_tolerance": 2.0}, "golden_tolerance"),
+        ({"calibrated_s": -1.0}, "calibrated_s"),
         ({"parts": []}, "its parts are 0 bytes"),
         ({"parts": [{"name": "x", "dtype": "float64", "shape": [1 << 40, 1 << 40]}]}, "its parts are"),
         ({"parts": [{"name": "x", "dtype": "object", "shape": [1]}]}, "object"),
@@ -130,8 +132,8 @@ def test_numbers_that_are_not_finite_make_no_package() -> None:
     assert bad != FILE
     with pytest.raises(NeverRetry, match="scale"):
         read_package(resigned(bad[76:]), ring())
-    with pytest.raises(ValueError, match="calibration"):
-        dataclasses.replace(package(), calibration=np.array([np.inf]))
+    with pytest.raises(ValueError, match="level"):
+        dataclasses.replace(package(), calibration={"level": np.array([np.inf])})
     with pytest.raises(ValueError, match="prove nothing"):
         Golden(np.zeros((3, 2)), np.ones((3, 2), bool), np.full(3, np.nan))
 

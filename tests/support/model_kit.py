@@ -63,7 +63,8 @@ def package(arrays: dict[str, NDArray[Any]] | None = None, **changes: Any) -> Pa
         arrays={"centre": np.zeros(2), "scale": np.ones(2)} if arrays is None else arrays,
         golden=golden(),
         network=b"not a network",
-        calibration=np.linspace(0.0, 1.0, 20),
+        calibration={"level": np.linspace(0.0, 1.0, 20)},
+        alarm={"threshold": np.array(3.0)},
     )
 
 
@@ -111,7 +112,6 @@ def network_package(
         arrays=arrays,
         golden=golden_of(detector, value, np.isfinite(value)),
         network=network or good,
-        calibration=detector.score(rows(300, 2, k)[:-10], np.ones((290, k), bool)).score[window:],
     )
 
 
@@ -124,7 +124,6 @@ def pca_package(version: int = 1, *, k: int = 2, **changes: Any) -> Package:
         manifest=manifest(kind=kind, settings=settings, version=version, inputs=_inputs(k), **changes),
         arrays=arrays,
         golden=golden_of(detector, value, np.isfinite(value)),
-        calibration=detector.score(rows(300, 2, k)[:-10], np.ones((290, k), bool)).score,
     )
 
 
