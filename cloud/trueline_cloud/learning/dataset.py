@@ -1,0 +1,133 @@
+"""From recordings to windows that train, validate and calibrate, without one leaking into another.
+
+Promises: parts follow one another in time, and between two parts lie as many unused rows as one window is long, so no
+row is in windows of two parts; windows never cross a break between recordings. Refuses to know of networks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from trueline_wire.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from trueline_model.scale import Scale
+    from trueline_model.series import Series
+
+__all__ = ["Split", "Windowed", "folds", "split", "windowed"]
+
+
+class Split(NamedTuple):
+    """Parts of recordings, in order of time.
+
+    Attributes:
+        train: what a network learns from.
+        validate: what says when to stop, and which network is best.
+        calibrate: what thresholds are made from; no choice of ours has seen it.
+    """
+
+    train: list[Series]
+    validate: list[Series]
+    calibrate: list[Series]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windowed:
+    """Windows, scaled.
+
+    Attributes:
+        value: (m, size, k) float32, in scales of each channel; 0 where not valid.
+        valid: (m, size, k) bool.
+    """
+
+    value: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __getitem__(self, which: NDArray[np.intp] | slice) -> Windowed:
+        return Windowed(self.value[which], self.valid[which])
+
+
+def split(series: Sequence[Series], gap_rows: int, shares: tuple[float, float, float] = (0.7, 0.15, 0.15)) -> Split:
+    """Three parts by time.
+
+    Args:
+        series: recordings in order of time.
+        gap_rows: rows left out between two parts, the length of a window.
+        shares: of all rows, for training, validation and calibration.
+
+    Raises:
+        ConfigError: a part would be without one window.
+    """
+    rows = sum(map(len, series))
+    ends = np.round(np.cumsum(shares) * rows).astype(int)
+    starts = [0, ends[0] + gap_rows, ends[1] + gap_rows]
+    parts = [_rows(series, int(start), int(end)) for start, end in zip(starts, ends, strict=True)]
+    for name, part in zip(Split._fields, parts, strict=True):
+        if all(len(each) < gap_rows for each in part):
+            raise ConfigError(
+                f"{rows} rows are too few to {name} on windows of {gap_rows} rows: record longer, or shorten them"
+            )
+    return Split(*parts)
+
+
+def folds(series: Sequence[Series], gap_rows: int, count: int) -> list[tuple[list[Series], list[Series]]]:
+    """Cross-validation over time: train on all before a cut, validate on what follows, at `count` cuts.
+
+    The parts are of equal length; the first is never validated on (Bergmeir and Benitez, "On the use of
+    cross-validation for time series predictor evaluation", 2012: the order of time is kept).
+    """
+    cuts = np.linspace(0, sum(map(len, series)), count + 2).round().astype(int)
+    return [
+        (_rows(series, 0, int(middle)), _rows(series, int(middle) + gap_rows, int(end)))
+        for middle, end in pairwise(cuts[1:])
+    ]
+
+
+def windowed(series: Sequence[Series], scale: Scale, size: int, stride: int = 1) -> Windowed:
+    """All windows of recordings.
+
+    A window whose newest row has nothing valid teaches nothing and is left out.
+
+    Args:
+        series: a recording shorter than a window gives none.
+        scale: centre and scale of each channel.
+        size: rows a window.
+        stride: rows from one window to the next.
+    """
+    value, valid = [], []
+    for each in series:
+        if len(each) >= size:
+            value.append(_cut(scale(each.value, each.valid).astype(np.float32), size, stride))
+            valid.append(_cut(each.valid, size, stride))
+    if not value:
+        width = len(scale.centre)
+        return Windowed(np.empty((0, size, width), np.float32), np.empty((0, size, width), np.bool_))
+    values, valids = np.concatenate(value), np.concatenate(valid)
+    some = valids[:, -1].any(axis=1)
+    return Windowed(values, valids) if some.all() else Windowed(values[some], valids[some])
+
+
+def _cut(rows: NDArray[Any], size: int, stride: int) -> NDArray[Any]:
+    return np.lib.stride_tricks.sliding_window_view(rows, size, axis=0)[::stride].transpose(0, 2, 1)
+
+
+def _rows(series: Sequence[Series], start: int, end: int) -> list[Series]:
+    """Rows start <= i < end of recordings laid end to end, kept apart."""
+    found, passed = [], 0
+    for each in series:
+        a, b = max(start - passed, 0), min(end - passed, len(each))
+        if b > a:
+            found.append(each[a:b])
+        passed += len(each)
+    return found

@@ -1,0 +1,126 @@
+"""From recordings of normal running to an int8 network that scores: one call, for command, search and benchmark.
+
+Promises: scaling and weights come from the training part alone, the epoch is chosen on the validation part, and the
+calibration part is seen by nothing here; same recordings, settings and seed, same network. Refuses to know files but
+the checkpoint, and labels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from trueline_cloud.learning.dataset import split, windowed
+from trueline_cloud.learning.quantise import Int8, operations, to_int8
+from trueline_cloud.learning.train import TrainSettings, predict, train
+from trueline_cloud.learning.zoo import ZOO
+from trueline_model.detectors.network import Network, NetworkDetector
+from trueline_model.scale import fit_scale
+from trueline_wire.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from trueline_cloud.learning.dataset import Split
+    from trueline_cloud.learning.train import Epoch
+    from trueline_model.series import Series
+
+__all__ = ["Fitted", "fit_network"]
+
+_VALIDATION_STRIDE: Final = 4  # windows so near one another say the same
+
+
+class Fitted(NamedTuple):
+    """A network that was trained.
+
+    Attributes:
+        architecture: a key of `ZOO`.
+        recipe: how windows go in and scores come out.
+        detector: the int8 network, scoring.
+        reference: the float network it was made of, scoring.
+        tflite: the int8 network's file.
+        latency_us: of a bare invoke of one window on this machine.
+        operations: multiply-accumulates a window.
+        parts: what it was trained and validated on, and what is kept for calibration.
+        history: its rounds.
+    """
+
+    architecture: str
+    recipe: Network
+    detector: NetworkDetector
+    reference: NetworkDetector
+    tflite: bytes
+    latency_us: float
+    operations: int
+    parts: Split
+    history: list[Epoch]
+
+
+def fit_network(
+    series: Sequence[Series],
+    architecture: str,
+    settings: TrainSettings | None = None,
+    *,
+    rows: int | None = None,
+    judged: str = "window",
+    parts: Split | None = None,
+    checkpoint: Path | None = None,
+    progress: Callable[[Epoch], None] = lambda _epoch: None,
+) -> Fitted:
+    """Train a network of the zoo, and make it int8.
+
+    Args:
+        series: recordings of normal running in order of time, of the same channels.
+        architecture: a key of `ZOO`.
+        settings: of the training.
+        rows: of a window; left out: what the architecture likes.
+        judged: rows of a reconstruction that count: "window" or "last".
+        parts: left out: 70 % of the rows train, 15 % validate, 15 % are kept for calibration.
+        checkpoint: see `train`.
+        progress: told each round.
+
+    Raises:
+        ConfigError: no such architecture, too few rows, or a channel without one valid value.
+    """
+    if architecture not in ZOO:
+        raise ConfigError(f"no network is called {architecture!r}; there are: {', '.join(ZOO)}")
+    build, output, usual_rows = ZOO[architecture]
+    recipe = Network(rows=rows or usual_rows, output=output, judged=judged)  # type: ignore[arg-type]  # checked there
+    size = recipe.windower.size
+    parts = parts or split(series, size)
+    scale = fit_scale(parts.train, clip=recipe.clip)
+    windows = windowed(parts.train, scale, size)
+    validation = windowed(parts.validate, scale, size, _VALIDATION_STRIDE)
+    if not len(windows) or not len(validation):
+        raise ConfigError(f"no window of {size} rows is valid to train and one to validate on: record longer")
+    width = len(scale.centre)
+    model, history = train(
+        lambda: build(recipe.rows, width),
+        output,
+        windows,
+        validation,
+        settings or TrainSettings(),
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    tflite = to_int8(model, windows.value[:, : recipe.rows])
+    answer = {"reconstruction": (recipe.rows, width), "forecast": (width,), "score": ()}[output]
+    int8 = Int8(tflite, answer)
+    return Fitted(
+        architecture,
+        recipe,
+        NetworkDetector(recipe, scale, int8),
+        NetworkDetector(recipe, scale, _float(model, answer)),
+        tflite,
+        int8.latency_us(),
+        operations(model),
+        parts,
+        history,
+    )
+
+
+def _float(model: Any, answer: tuple[int, ...]) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    return lambda value: predict(model, value).reshape(len(value), *answer)

@@ -1,0 +1,162 @@
+"""Networks are trained, made int8, and score as they did in float."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from trueline_model.detector import score_series
+from trueline_model.detectors import detector_from
+from trueline_model.series import Series, make_series
+
+pytest.importorskip("tensorflow")
+
+from trueline_cloud.learning.dataset import Windowed
+from trueline_cloud.learning.examples import examples
+from trueline_cloud.learning.fit import Fitted, fit_network
+from trueline_cloud.learning.inject import inject
+from trueline_cloud.learning.quantise import Int8, to_float, to_int8
+from trueline_cloud.learning.train import Epoch, TrainSettings, train
+from trueline_cloud.learning.zoo import ZOO
+from trueline_wire.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.xdist_group("tensorflow")  # loading it costs seconds: once
+
+BUDGET_KB, BUDGET_US = 64, 30
+CHANNELS = 3
+QUICK = TrainSettings(epochs_max=4, windows_max=512, batch=32, seed=3)
+
+
+def waves(rows: int = 900, seed: int = 1) -> Series:
+    """Three channels of one wave, each with noise of its own."""
+    random = np.random.default_rng(seed)
+    phase = np.arange(rows)[:, None] / 7.0 + np.array([0.0, 1.0, 2.0])
+    return make_series(np.sin(phase) * [1.0, 20.0, 0.1] + random.normal(size=(rows, CHANNELS)) * [0.05, 1.0, 0.005])
+
+
+@pytest.fixture(scope="module")
+def conv() -> Fitted:
+    """The default network, trained for four rounds."""
+    return fit_network([waves()], "autoencoder-conv", QUICK)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_network_is_int8_and_answers_as_in_float(name: str) -> None:
+    """Every architecture becomes an int8 file inside the default budget that answers nearly as the float one."""
+    build, output, rows = ZOO[name]
+    model = build(rows, CHANNELS)
+    random = np.random.default_rng(2)
+    windows = random.normal(size=(256, rows, CHANNELS)).astype(np.float32)
+    tflite = to_int8(model, windows)
+    answer = {"reconstruction": (rows, CHANNELS), "forecast": (CHANNELS,), "score": ()}[output]
+    int8, whole = Int8(tflite, answer), Int8(to_float(model), answer)
+    assert int8.dtypes <= {"int8", "int32"}
+    assert len(tflite) <= BUDGET_KB * 1024
+    wrong = int8(windows) - whole(windows)
+    assert np.sqrt(np.mean(wrong**2)) < 0.1 * whole(windows).std()
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_windows_at_once_are_windows_one_by_one(name: str) -> None:
+    """An int8 network gives a window the same bits, whatever comes with it: so batches may be cut anywhere."""
+    build, _, rows = ZOO[name]
+    model = build(rows, CHANNELS)
+    windows = np.random.default_rng(4).normal(size=(33, rows, CHANNELS)).astype(np.float32)
+    int8 = Int8(to_int8(model, windows), tuple(model.output_shape[1:]))
+    together = int8(windows)
+    np.testing.assert_array_equal(np.concatenate([int8(each[None]) for each in windows]), together)
+
+
+def test_a_fault_scores_above_normal_running(conv: Fitted) -> None:
+    """What a trained network has not seen scores higher than what it has, int8 and float, and names the channel."""
+    value = waves(seed=9).value.copy()
+    value[500:520, 1] += 60.0
+    for detector in (conv.detector, conv.reference):
+        scored = score_series(detector, make_series(value))
+        assert np.nanmin(scored.score[505:520]) > np.nanmax(scored.score[:500])
+        assert scored.contribution[510].argmax() == 1
+
+
+def test_what_is_fitted_goes_through_a_package(conv: Fitted) -> None:
+    """Its parts and its file make the same detector again, bit for bit."""
+    again = detector_from(conv.detector.parts(), Int8(conv.tflite, (conv.recipe.rows, CHANNELS)))
+    series = waves(300, seed=5)
+    np.testing.assert_array_equal(score_series(again, series).score, score_series(conv.detector, series).score)
+
+
+def test_the_calibration_part_is_seen_by_nothing() -> None:
+    """Other rows in the calibration part change not one bit of the network: a threshold made there is honest."""
+    series = waves(500)
+    value = series.value.copy()
+    value[-40:] = 1e6
+    quick = TrainSettings(epochs_max=1, windows_max=64)
+    one, two = (fit_network([each], "autoencoder-dense", quick) for each in (series, make_series(value)))
+    assert one.tflite == two.tflite
+    np.testing.assert_array_equal(one.detector.scale.centre, two.detector.scale.centre)
+
+
+def test_an_interrupted_training_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+    """Stopped after any round and resumed from its checkpoint, a training gives the same weights, bit for bit."""
+    random = np.random.default_rng(0)
+    value = random.normal(size=(200, 8, 2)).astype(np.float32)
+    windows = Windowed(value, np.ones(value.shape, bool))
+
+    def run(checkpoint: Path | None, stop_after: int | None = None) -> list[np.ndarray]:
+        def progress(epoch: Epoch) -> None:
+            if epoch.number == stop_after:
+                raise KeyboardInterrupt
+
+        model, _ = train(
+            lambda: ZOO["autoencoder-conv"].build(8, 2),
+            "reconstruction",
+            windows,
+            windows[:50],
+            QUICK,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+        return [each.numpy() for each in model.weights]
+
+    whole = run(None)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "c.npz", stop_after=1)
+    for one, two in zip(whole, run(tmp_path / "c.npz"), strict=True):
+        np.testing.assert_array_equal(one, two)
+    shape_of_another = run(tmp_path / "c.npz")  # whole by now: nothing is left to do
+    np.testing.assert_array_equal(whole[0], shape_of_another[0])
+
+
+def test_what_is_not_valid_never_counts() -> None:
+    """A cell that is not valid is no answer to learn, in a reconstruction and in a forecast."""
+    valid = np.ones((4, 5, 2), bool)
+    valid[1, 4, 0] = valid[2, 2, 1] = False
+    windows = Windowed(np.ones((4, 5, 2), np.float32), valid)
+    whole = examples(windows, "reconstruction", None)
+    np.testing.assert_array_equal(whole.counts.astype(bool), valid)
+    ahead = examples(windows, "forecast", None)
+    assert ahead.question.shape == (4, 4, 2)
+    np.testing.assert_array_equal(ahead.counts.astype(bool), valid[:, -1])
+
+
+def test_what_is_injected_is_marked_and_nothing_else_changes() -> None:
+    """About a tenth of the rows are marked, every other row keeps its bits, and the same seed does the same."""
+    series = waves(3000)
+    scale = fit_network([waves(500)], "autoencoder-dense", TrainSettings(epochs_max=1, windows_max=64)).detector.scale
+    failed, marked = inject(series, scale, seed=4)
+    np.testing.assert_array_equal(failed.value[~marked], series.value[~marked])
+    assert 0.08 < marked.mean() < 0.2
+    np.testing.assert_array_equal(inject(series, scale, seed=4)[0].value, failed.value)
+    assert not np.array_equal(failed.value, series.value)
+
+
+def test_a_mistake_is_named() -> None:
+    """A network that does not exist, and windows it cannot have, are told with what there is."""
+    with pytest.raises(ConfigError, match="no network is called 'oracle'; there are: autoencoder-conv"):
+        fit_network([waves()], "oracle")
+    with pytest.raises(ConfigError, match="30 rows are no multiple of 4"):
+        fit_network([waves()], "autoencoder-conv", QUICK, rows=30)
