@@ -293,3 +293,81 @@ def test_the_bank_follows_a_slope_that_a_level_lags_behind() -> None:
 def _level_error(dt: Array, value: Array, truth: Array, q: float) -> float:
     out: Any = kalman_level(level_fresh(1), dt, value, 0.09, q, GAUSSIAN)
     return float(np.sqrt(np.mean((out.mean[:, 0] - truth)[500:] ** 2)))
+
+
+def _ran(value: Array, r: float = 0.09, **settings: Any) -> Any:
+    dt = np.append(np.nan, np.ones(len(value) - 1))
+    return walks.bank_walk(walks.walk_fresh(1), dt, value[:, None], r, **settings)[0]
+
+
+@pytest.mark.parametrize(("flutter", "walk_leaves"), [(0.5, 1.08), (1.0, 1.1), (3.0, 1.02)])
+def test_a_flutter_about_a_level_is_told_from_noise_that_is_known(flutter: float, walk_leaves: float) -> None:
+    """Vibration, turbulence: each value is drawn half way to the level, as far as it is noise, and u says what is left.
+
+    A walk can do one or the other: the best of all gains leaves more (the negative control).
+    """
+    rng = np.random.default_rng(12)
+    n, noise = 6000, 0.3
+    truth = 5.0 + np.cumsum(rng.normal(0.0, 3e-4, n)) + rng.normal(0.0, flutter * noise, n)
+    value = truth + rng.normal(0.0, noise, n)
+    out = _ran(value)
+    error = (out.mean[:, 0] - truth)[500:]
+    known = noise * flutter / np.hypot(1.0, flutter)  # a posteriori, of a normal flutter about a known level
+    assert np.sqrt(np.mean(error**2)) < 1.04 * known
+    inside = np.abs(error) / np.sqrt(out.var[500:, 0])
+    assert 0.94 < np.mean(inside < 1.96) < 0.965
+    assert 0.48 < np.mean(inside < 0.6745) < 0.54
+    dt = np.append(np.nan, np.ones(n - 1))
+    walk = min(_level_error(dt, value[:, None], truth, q) for q in 10.0 ** np.arange(-5.0, 3.0, 0.25))
+    assert walk > walk_leaves * known
+
+
+def test_a_step_says_nothing_about_how_a_quantity_moves() -> None:
+    """Speed that stands between its steps: averaged as if there were no steps, and u is honest beside them."""
+    rng = np.random.default_rng(13)
+    n, noise = 6000, 0.3
+    truth = np.repeat(rng.normal(0.0, 20.0, n // 25), 25)
+    out = _ran(truth + rng.normal(0.0, noise, n))
+    since = np.arange(n) % 25
+    error = out.mean[:, 0] - truth
+    late = (since == 24) & (np.arange(n) > 1000)
+    assert np.sqrt(np.mean(error[late] ** 2)) < 1.5 * noise / np.sqrt(25)
+    first = (since == 0) & (np.arange(n) > 1000)
+    assert np.sqrt(np.mean(error[first] ** 2)) < 1.1 * noise  # followed at once
+    inside = np.abs(error) / np.sqrt(out.var[:, 0])
+    assert 0.94 < np.mean(inside[1000:] < 1.96) < 0.975
+
+
+def test_excursions_of_two_values_are_the_quantitys_own_and_single_ones_are_spikes() -> None:
+    """A compressor that runs for two readings is believed once it has run a few times; an odd value never is."""
+    rng = np.random.default_rng(14)
+    n = 3000
+    noise = rng.normal(0.0, 0.3, n)
+    odd = np.zeros(n)
+    odd[np.arange(20, n, 20)] = 20.0
+    pairs = odd + np.roll(odd, 1)
+    spikes, runs = _ran(noise + odd), _ran(noise + pairs)
+    at = np.arange(1000, n, 20)
+    assert np.abs(spikes.mean[at, 0]).max() < 1.0
+    assert np.abs(runs.mean[at, 0] - 20.0).max() < 1.5
+    assert np.abs(runs.mean[at + 1, 0] - 20.0).max() < 1.5
+
+
+def test_what_holds_no_spikes_is_followed_at_once() -> None:
+    """`step_samples` of one, as behind a vote: the first surprise of all is a step; with three it is not (control)."""
+    rng = np.random.default_rng(15)
+    value = rng.normal(0.0, 0.3, 200)
+    value[100:] += 30.0
+    assert abs(_ran(value, step_samples=1).mean[100, 0] - value[100]) < 0.1
+    assert abs(_ran(value).mean[100, 0]) < 1.0
+    assert abs(_ran(value).mean[103, 0] - 30.0) < 1.0
+
+
+def test_a_quantity_that_leaves_for_good_is_never_lost() -> None:
+    """Whatever it does, three values beyond every gate are enough to be believed."""
+    rng = np.random.default_rng(16)
+    wild = 1e3 * rng.standard_cauchy(400)
+    value = np.concatenate([rng.normal(0.0, 0.3, 200), wild, 50.0 + rng.normal(0.0, 0.3, 200)])
+    out = _ran(value)
+    assert np.abs(out.mean[610:, 0] - 50.0).max() < 1.5
+    assert np.isfinite(out.state).all()

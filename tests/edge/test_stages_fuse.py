@@ -259,7 +259,7 @@ def test_sensors_at_different_rates_and_with_gaps_are_fused() -> None:
     rng = np.random.default_rng(11)
     truth = walk(rng, 2000, step=0.03)
     value = truth[:, None] + rng.normal(0.0, [0.3, 0.05], (2000, 2))
-    value[np.arange(2000) % 6 != 0, 1] = np.nan
+    value[np.arange(2000) % 15 != 0, 1] = np.nan
     readings = readings_of(value, u=[0.3, 0.05])
 
     def rmse(**changes: Any) -> float:

@@ -53,7 +53,7 @@ def bank_walk(
         damping_s: time constant with which slopes die away.
         gate: in standard deviations of the innovation; a value further out is a spike or a step, which is for the
             values behind it to say. Once most surprises turned out to be steps, they are followed at once.
-        step_samples: so many values that speak for a step make it one.
+        step_samples: so many values that speak for a step make it one; 1: values hold no spikes, a surprise is a step.
 
     Returns:
         The outcome; and (n, k) what the level's walk gains per second, by what was learnt.

@@ -172,9 +172,9 @@ def _group(config: Fuse, output: FuseOutput, noise: _Noise, schema: Schema) -> G
         given = GivenLevel(np.full(len(floors), noise.q), robust)
         watch = given if config.noise == "given" else LearntMove(len(floors), config.damping_s, robust)
     # What the sensors' noises make of their mean is known also where they were learnt; and what they agree on is no
-    # spike, so that a filter that weighs steps follows at once.
+    # spike: a surprise is a step at once.
     moves = config.noise == "learn" and (known or config.model == "trend") and config.model != "daily"
-    process: Filter = LearntMove(1, config.damping_s, robust._replace(gate=np.inf))
+    process: Filter = LearntMove(1, config.damping_s, robust._replace(step_samples=1))
     if not moves:
         process = make_filter(config, [noise], np.zeros(1), known=known)
     return Group(settings, watch, process)
