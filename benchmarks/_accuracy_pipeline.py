@@ -1,8 +1,7 @@
 """The real edge on a fleet: calibration files, stages by configuration, rows as the devices report them.
 
-What it is told of a sensor is its datasheet, what it is told of a measurand is whether it flutters (`FLUTTERS`, as
-whoever puts a sensor there knows), and what it learns is from the pairs beside the reference. Promises: nothing of
-truth, labels or true times comes in. Refuses to know the oracle and the peers.
+What it is told of a sensor is its datasheet, of a measurand nothing, and what it learns is from the pairs beside the
+reference. Promises: nothing of truth, labels or true times comes in. Refuses to know the oracle and the peers.
 """
 
 from __future__ import annotations
@@ -34,34 +33,20 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["BURN_IN", "FLUTTERS", "Outcome", "calibrate_fleet", "run_fleet"]
+__all__ = ["BURN_IN", "GATE", "LAG_MEMORY", "Outcome", "calibrate_fleet", "run_fleet"]
 
 BURN_IN: Final = 200
 """Rows before those that are scored, for the filters to settle."""
 
-FLUTTERS: Final[dict[str, tuple[str, ...]]] = {
-    "greenhouse": ("light",),
-    "machine": ("acceleration",),
-    "water_loop": ("current", "voltage", "flow", "pressure"),
-    "cold_chain": ("air_temperature", "humidity"),
-    "air_quality": ("co",),
-    "motion": ("turn_rate",),
-}
-"""Quantities that change as much from reading to reading as they ever do: nothing is to be had from the readings before
-(clouds pass, turbulence, mains within a meter's window, a floor that shakes), so each row stands by itself."""
-
 _BENT: Final = 4.0
 """Slope of a nonlinearity of one over half a span: an S has 2.6 in its middle and 5.2 at its ends."""
-_UNEVEN: Final = 0.5
-"""So much of a reading's noise is taken to last, beside what the calibration found to last: quantities move less evenly
-than a filter's model, whose variance knows nothing of that."""
 _CONDITION_MIN: Final = 0.3
 """A condition is an input of the calibration where what it can do, over 5 K or 20 %, is such a part of the noise."""
-_GATE: Final = 4.5
+GATE: Final = 4.5
 """Standard deviations; narrower than usual, as the noise is known and not learnt."""
 _REACH: Final = 60.0
 """In K or %: a condition's effect is proportional, as far as a datasheet tells, so its calibration reaches far."""
-_LAG_MEMORY: Final = (0.02, 0.3)
+LAG_MEMORY: Final = (0.02, 0.3)
 """A lag is undone where between so much of a step is still missing one reading later: less does not matter, and more
 would cost more noise than it mends."""
 
@@ -126,25 +111,34 @@ def calibrate_fleet(fleet: Fleet, measured: Measured, sensor: int) -> list[Calib
         noise=repeatability(measured),
         slow=model.flicker,
     )
+    memory = math.exp(-fleet.plan.interval_s / model.response_s) if model.response_s > 0.0 else 0.0
+    lag = Lag(time_constant_s=model.response_s) if LAG_MEMORY[0] < memory < LAG_MEMORY[1] else None
+    # A lag that is undone later is none of the calibration's: the reference is seen through the same.
+    kept = memory if lag else 0.0
     found = fit_informed(
         measured.raw[:steps, :, sensor],
-        measured.reference,
+        lagged(measured.reference, kept),
         conditions,
         tolerance,
         reference_u=measured.reference_u,
-        reference_noise=measured.reference_noise,
+        reference_noise=measured.reference_noise * math.sqrt((1.0 - kept) / (1.0 + kept)),
     )
     end = datetime.fromtimestamp(START_NS / 1e9, UTC) + timedelta(seconds=steps * fleet.plan.interval_s)
-    memory = math.exp(-fleet.plan.interval_s / model.response_s) if model.response_s > 0.0 else 0.0
-    lag = Lag(time_constant_s=model.response_s) if _LAG_MEMORY[0] < memory < _LAG_MEMORY[1] else None
     return [
-        _calibration(fleet, measured, sensor, device, names, [c[:, device] for c in columns], found, end, lag)
+        _calibration(measured, sensor, device, names, [c[:, device] for c in columns], found, end, lag)
         for device in range(fleet.devices)
     ]
 
 
+def lagged(values: Array, kept: float) -> Array:
+    """(n, k) as a sensor shows it, in which such a part of a step is still missing one reading later."""
+    shown = values.copy()
+    for row in range(1, len(shown)):
+        shown[row] = kept * shown[row - 1] + (1.0 - kept) * values[row]
+    return shown
+
+
 def _calibration(
-    fleet: Fleet,
     measured: Measured,
     sensor: int,
     device: int,
@@ -176,9 +170,6 @@ def _calibration(
     for name, column in zip(names, around, strict=True):
         middle = float(np.nanmean(column))
         ranges[name] = (middle - _REACH, middle + _REACH)
-    slow = math.hypot(found.slow[device], _lagging(fleet, measured, sensor, device) if lag is None else 0.0)
-    if measured.name not in FLUTTERS[fleet.scenario]:
-        slow = math.hypot(slow, _UNEVEN * found.noise[device])
     noise = math.sqrt(max(found.noise[device] ** 2 - measured.model.resolution**2 / 12, 0.0))
     return Calibration(
         id=f"{channel}-{device}",
@@ -190,21 +181,6 @@ def _calibration(
         u=Uncertainty(noise=noise, model=float(found.slow[device]), drift=measured.model.drift_walk),
         lag=lag,
     )
-
-
-def _lagging(fleet: Fleet, measured: Measured, sensor: int, device: int) -> float:
-    """What a lag that is not undone adds: its time constant times how fast the readings move, from means of blocks."""
-    interval_s = fleet.plan.interval_s
-    steps = max(round(_LAG_BLOCKS * measured.model.response_s / interval_s), 1)
-    raw = measured.raw[: fleet.plan.calibration_steps // steps * steps, device, sensor]
-    rates = np.diff(raw.reshape(-1, steps).mean(axis=1)) / (steps * interval_s)
-    noise = repeatability(measured) / math.sqrt(steps) * math.sqrt(2.0) / (steps * interval_s)
-    rate = math.sqrt(max(float(np.nanmean(rates**2)) - noise**2, 0.0))
-    memory = math.exp(-interval_s / measured.model.response_s) if measured.model.response_s > 0.0 else 0.0
-    return rate * measured.model.response_s if memory > _LAG_MEMORY[1] else 0.0
-
-
-_LAG_BLOCKS = 3.0
 
 
 def _common(measured: Measured, device: int) -> float:
@@ -233,7 +209,7 @@ class _Calibrated:
 
 
 def stages_of(fleet: Fleet, device: int, sensors: int, calibrations: Sequence[Calibration]) -> list[StageConfig]:
-    """The configuration of a device, from its calibrations, the datasheets, and `FLUTTERS`."""
+    """The configuration of a device, from its calibrations and the datasheets."""
     ranges = [
         GrossRange(
             minimum=m.model.range_low,
@@ -243,7 +219,7 @@ def stages_of(fleet: Fleet, device: int, sensors: int, calibrations: Sequence[Ca
         for m in fleet.measured
         if math.isfinite(m.model.range_high)
     ]
-    outputs = [
+    outputs = tuple(
         FuseOutput(
             name=m.name + ".fused",
             inputs=tuple(channel_name(m, s) for s in range(sensors)),
@@ -252,18 +228,13 @@ def stages_of(fleet: Fleet, device: int, sensors: int, calibrations: Sequence[Ca
             common_u=_common(m, device) if sensors > 1 else 0.0,
         )
         for m in fleet.measured
-    ]
-    rows = tuple(o for o, m in zip(outputs, fleet.measured, strict=True) if m.name in FLUTTERS[fleet.scenario])
-    filtered = tuple(o for o, m in zip(outputs, fleet.measured, strict=True) if m.name not in FLUTTERS[fleet.scenario])
+    )
     stages: list[StageConfig] = [
         Timing(interval_s=fleet.plan.interval_s, late_max_s=2.5 * fleet.plan.interval_s),
         Missing(),
         *ranges,
     ]
-    stages.append(_Calibrated(calibrations))
-    stages += [Fuse(outputs=filtered, model="trend", gate=_GATE, details=False)] if filtered else []
-    stages += [Fuse(outputs=rows, model="weighted_mean", details=False)] if rows else []
-    return stages
+    return [*stages, _Calibrated(calibrations), Fuse(outputs=outputs, model="trend", gate=GATE, details=False)]
 
 
 def _noise_variance(
