@@ -15,6 +15,7 @@ import pytest
 import wander_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from model_kit import KEY, calibrated, kept, network_package, pca_package
 
 from trueline_edge.pipeline import Pipeline
 from trueline_edge.stages import (
@@ -23,6 +24,7 @@ from trueline_edge.stages import (
     Calibrate,
     Climatology,
     Convert,
+    Detect,
     Estimate,
     FlatLine,
     GrossRange,
@@ -108,6 +110,15 @@ STAGES |= {
     "estimate, unscented": msgspec.structs.replace(ESTIMATE, filter="ukf", innovations=True, patience=2),
     "estimate, interacting": msgspec.structs.replace(
         ESTIMATE, filter="imm", channels=("b", "a"), parameters={"inputs": 2}, gap_max_s=1e7
+    ),
+}
+MODEL = kept(calibrated(pca_package(k=3)), "pca")
+NETWORK = kept(network_package(k=2, window=4), "network")
+STAGES |= {
+    "detect, without a model": Detect(name="d", model=MODEL / "nowhere", public_key=KEY.public, channels=("a",)),
+    "detect": Detect(name="d", model=MODEL, public_key=KEY.public),
+    "detect, a network on two channels": Detect(
+        name="d", model=NETWORK, public_key=KEY.public, channels=("c", "a"), details=True, gap_max_s=30.0
     ),
 }
 STAGES |= {

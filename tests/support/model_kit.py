@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from trueline_edge.inference.trial import Cost, Limits, Tried
+from trueline_model.alarm import Alarm, fit_alarm
+from trueline_model.conformal import calibrate
 from trueline_model.detectors import Network, Pca
+from trueline_model.judge import judge_of
 from trueline_model.load import golden_of
-from trueline_model.package import Golden, Input, Manifest, Package, Trained, read_package
+from trueline_model.package import Golden, Input, Manifest, Package, Trained, read_package, write_package
 from trueline_model.scale import fit_scale
 from trueline_model.series import make_series
 from trueline_wire.keys import KeyRing, SigningKey
@@ -80,7 +87,7 @@ def rows(n: int, seed: int = 0, k: int = 2) -> NDArray[np.float64]:
 def network_package(
     version: int = 1, *, window: int = 8, k: int = 2, int8: bool = True, network: bytes = b"", **changes: Any
 ) -> Package:
-    """A package around a small dense autoencoder, untrained; changes are the manifest's.
+    """A package around a linear autoencoder of windows (their principal directions); changes are the manifest's.
 
     Args:
         version: of it.
@@ -90,13 +97,18 @@ def network_package(
         network: another one, in place of the one its golden rows were scored with.
         changes: of the manifest.
     """
-    from tflite_kit import dense_network, layers_of  # noqa: PLC0415 - needs LiteRT
+    from tflite_kit import Layer, dense_network  # noqa: PLC0415 - needs LiteRT
 
     from trueline_edge.inference.litert import LiteRt  # noqa: PLC0415 - as above
 
-    good = dense_network(layers_of([window * k, 8, window * k]), (window, k), (window, k), int8=int8)
     recipe = Network(rows=window)
-    scale = fit_scale([make_series(rows(200, k=k))])
+    normal = make_series(rows(400, k=k)[:-10])
+    scale = fit_scale([normal])
+    seen = np.lib.stride_tricks.sliding_window_view(scale(normal.value, normal.valid), window, axis=0)
+    flat = seen.transpose(0, 2, 1).reshape(len(seen), -1)
+    directions = np.linalg.svd(flat, full_matrices=False)[2][:3]
+    layers = [Layer(directions / 2.0, np.zeros(3)), Layer(directions.T * 2.0, np.zeros(window * k))]
+    good = dense_network(layers, (window, k), (window, k), int8=int8, relu=False)
     arrays = {"centre": scale.centre, "scale": scale.scale}
     detector = recipe.detector(arrays, LiteRt(good, (window, k), (window, k)))
     value = rows(100, 1, k)
@@ -128,7 +140,7 @@ def pca_package(version: int = 1, *, k: int = 2, **changes: Any) -> Package:
 
 
 def _inputs(k: int) -> tuple[Input, ...]:
-    return tuple(Input(name=f"c{n}", unit="Cel", minimum=0.0, maximum=40.0) for n in range(k))
+    return tuple(Input(name="abcdefgh"[n], unit="1", minimum=0.0, maximum=40.0) for n in range(k))
 
 
 def verified(data: bytes, verifier: Verifier, *, signer: str, limits: Limits, runtime: str = "") -> Tried:
@@ -136,3 +148,32 @@ def verified(data: bytes, verifier: Verifier, *, signer: str, limits: Limits, ru
     del limits
     package = read_package(data, verifier, signer)
     return Tried(package, Cost(row_us=1.0, batched_row_us=1.0, memory_bytes=0, size_bytes=len(data), runtime=runtime))
+
+
+def calibrated(package: Package, *, rate: Alarm | None = None) -> Package:
+    """The package with p-values, and an alarm of this rate, from its scores of normal running."""
+    judge = judge_of(package, run=_runner)
+    value = np.concatenate([rows(500, seed, len(package.manifest.inputs))[:-10] for seed in range(10, 20)])
+    time_ns = np.arange(len(value)) * 10**9
+    score = judge.detector.score(value, np.ones(value.shape, bool)).score
+    calibration = calibrate(score)
+    recipe = rate or Alarm(events=1.0, per_s=500.0, separation_s=5.0)
+    alarming = fit_alarm(recipe, [(time_ns, calibration.surprise(score))])
+    told = msgspec.structs.replace(package.manifest, alarm=msgspec.to_builtins(recipe), calibrated_s=float(len(value)))
+    return replace(package, manifest=told, calibration=calibration.arrays(), alarm=alarming.arrays())
+
+
+def _runner(network: bytes, window: tuple[int, ...], answer: tuple[int, ...]) -> Any:
+    from trueline_edge.inference.litert import LiteRt  # noqa: PLC0415 - needs LiteRT
+
+    return LiteRt(network, window, answer)
+
+
+def kept(package: Package, name: str) -> Path:
+    """The package as a file that lasts as long as this process: for configurations made while tests are collected."""
+    path = Path(_FOLDER.name) / f"{name}.tlm"
+    path.write_bytes(write_package(package, KEY))
+    return path
+
+
+_FOLDER = tempfile.TemporaryDirectory(prefix="trueline-models-")

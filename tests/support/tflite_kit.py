@@ -56,6 +56,7 @@ def dense_network(
     answer: tuple[int, ...],
     *,
     int8: bool = True,
+    relu: bool = True,
     fixed: bool = False,
     step: float = STEP,
     inputs: int = 1,
@@ -67,6 +68,7 @@ def dense_network(
         window: shape of the input behind the batch's dimension.
         answer: of the output.
         int8: weights and activations; else float32.
+        relu: between layers.
         fixed: for a batch of one only: the flattening names it.
         step: of the activations; a poison where it is NaN.
         inputs: how many the file says it has; the first is used.
@@ -75,7 +77,7 @@ def dense_network(
     first = file.activation("window", window)
     here = file.reshape(first, (math.prod(window),))
     for position, layer in enumerate(layers):
-        here = file.dense(here, layer, relu=position < len(layers) - 1)
+        here = file.dense(here, layer, relu=relu and position < len(layers) - 1)
     last = file.reshape(here, answer)
     return file.finish([first, *(file.activation(f"more {n}", window) for n in range(inputs - 1))], [last])
 

@@ -1,27 +1,76 @@
-"""A package as the detector that serves: its network through LiteRT."""
+"""The model a stage asks for: found, verified, tried, and made into the judge that serves.
+
+Promises: what `open_model` gives was signed by the key that is named and has passed its trial, on this machine and with
+the LiteRT that is installed. A folder's active version passed when it was installed; a single file is tried each time
+it is opened by a new process.
+"""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from trueline_model.load import detector_of
+from trueline_edge.inference.store import ModelStore, Served, digest_of
+from trueline_edge.inference.trial import try_package
+from trueline_model.judge import judge_of
+from trueline_wire.errors import ConfigError, NeverRetry
+from trueline_wire.keys import KeyRing
 
 if TYPE_CHECKING:
-    from trueline_model.detector import Detector
+    from pathlib import Path
+
+    from trueline_edge.inference.trial import Tried
+    from trueline_model.judge import Judge
     from trueline_model.package import Package
 
-__all__ = ["serve"]
+__all__ = ["open_model", "serve"]
 
 
-def serve(package: Package) -> Detector:
-    """The detector of a package that has passed its trial.
+def open_model(path: Path, public_key: bytes) -> Served:
+    """A model that may serve.
+
+    Args:
+        path: a folder of versions (`ModelStore`), or one package.
+        public_key: of the one who must have signed it.
+
+    Raises:
+        ConfigError: there is none, or none that passes; the message says why.
+    """
+    if path.is_dir():
+        ring = KeyRing()
+        ring.trust("cloud", public_key)
+        return ModelStore(path, ring).load()
+    try:
+        data = path.read_bytes()
+        tried = _tried(data, public_key)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except NeverRetry as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return Served(tried.package, digest_of(data), tried.cost)
+
+
+@lru_cache(maxsize=16)  # a configuration is checked, and then run: the same file twice
+def _tried(data: bytes, public_key: bytes) -> Tried:
+    ring = KeyRing()
+    ring.trust("cloud", public_key)
+    return try_package(data, ring)
+
+
+def serve(package: Package, *, rate_hz: float | None = None, gap_s: float | None = None) -> Judge:
+    """The judge of a package that has passed its trial.
+
+    Args:
+        package: see there.
+        rate_hz: false alarms a second; the package's own rate where left out.
+        gap_s: without a row for longer, the detector starts anew.
 
     Raises:
         NeverRetry: it cannot be made after all.
-        ConfigError: it holds a network, and LiteRT is not installed.
+        ConfigError: it holds a network, and LiteRT is not installed; or it cannot support the rate.
     """
     if not package.network:
-        return detector_of(package)
+        return judge_of(package, rate_hz=rate_hz, gap_s=gap_s)
     from trueline_edge.inference.litert import LiteRt  # noqa: PLC0415 - paid for where a network runs
 
-    return detector_of(package, LiteRt)
+    return judge_of(package, LiteRt, rate_hz=rate_hz, gap_s=gap_s)

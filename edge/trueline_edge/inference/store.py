@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from trueline_model.package import Package
     from trueline_wire.keys import Verifier
 
-__all__ = ["Disk", "ModelStore", "Served", "Trial"]
+__all__ = ["Disk", "ModelStore", "Served", "Trial", "digest_of"]
 
 _LOG: Final = logging.getLogger(__name__)
 _ACTIVE: Final = "active.json"
@@ -151,7 +151,7 @@ class ModelStore:
         except OSError as error:
             self._forget_halves()
             raise ConfigError(f"{self._folder}: the model cannot be kept: {error.strerror or error}") from error
-        return Served(tried.package, _digest(data), tried.cost)
+        return Served(tried.package, digest_of(data), tried.cost)
 
     def rollback(self) -> Served:
         """Go back to the version before the active one, and keep the active one no longer.
@@ -212,7 +212,7 @@ class ModelStore:
             raise NeverRetry(f"holds {package.manifest.file_name}")
         if cost is None or (package.network and cost.runtime != runtime_version()):
             cost = self._trial(data, self._verifier, signer=self._signer, limits=self._limits).cost
-        return Served(package, _digest(data), cost)
+        return Served(package, digest_of(data), cost)
 
     def _active(self) -> _Active | None:
         """What `active.json` says; None where there is none that can be read."""
@@ -280,7 +280,8 @@ def _version_of(file: str) -> int:
     return 0
 
 
-def _digest(data: bytes) -> bytes:
+def digest_of(data: bytes) -> bytes:
+    """First 8 bytes of the SHA-256 of a package: names this very model."""
     import hashlib  # noqa: PLC0415 - asked once a model
 
     return hashlib.sha256(data).digest()[:8]

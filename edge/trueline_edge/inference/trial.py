@@ -171,7 +171,7 @@ def _measured(data: bytes) -> Cost:
 
     package = open_package(data)
     before = _resident_bytes()
-    detector = serve(package)
+    detector = serve(package).detector
     check_golden(detector, package.golden, package.manifest.golden_tolerance)
     memory = max(0, _resident_bytes() - before)
     from trueline_edge.inference.litert import runtime_version  # noqa: PLC0415 - as above

@@ -7,6 +7,7 @@ from trueline_edge.stages.attenuated import Attenuated
 from trueline_edge.stages.calibrate import Calibrate
 from trueline_edge.stages.climatology import Band, Climatology
 from trueline_edge.stages.convert import Convert
+from trueline_edge.stages.detect import Detect
 from trueline_edge.stages.estimate import Estimate
 from trueline_edge.stages.flat_line import FlatLine
 from trueline_edge.stages.fuse import Fuse
@@ -29,6 +30,7 @@ __all__ = [
     "Calibrate",
     "Climatology",
     "Convert",
+    "Detect",
     "Estimate",
     "FlatLine",
     "Fuse",
@@ -57,6 +59,7 @@ StageChoice = (
     | Significance
     | Estimate
     | Convert
+    | Detect
     | Normalise
     | Moving
     | Attenuated

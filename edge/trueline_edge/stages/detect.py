@@ -1,0 +1,147 @@
+"""Detect: how strange each row is, by a model that was trained elsewhere and tried here.
+
+Promises: channels come in untouched, and behind them stand new ones: `NAME.score` (0 and up, larger is stranger),
+`NAME.p` (how often a row of normal running scores so high), `NAME.alarm` (1 while it is on), and with `details`
+`NAME.share.INPUT` (the part of the score that came from each input). Scores do not depend on where batches are cut.
+Refuses to look into cells that say nothing, and to make any up: FAIL, MISSING and NaN are masked.
+
+What each flag means here: SUSPECT inputs count like others. A new channel is MISSING where nothing can be said: the
+model warms up, too little of its window was measured, it was not calibrated, or none serves; else PASS, and SUSPECT
+(MULTI_VARIATE) while the alarm is on. A row whose time does not go forward is not looked at; after a gap the model
+starts anew.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path  # noqa: TC003 - msgspec reads annotations at run time
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
+
+import msgspec
+
+from trueline_edge.stages.stage import Objection, StageSettings
+from trueline_wire.errors import ConfigError, NeverRetry
+from trueline_wire.readings import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from trueline_edge.stages.detecting import Detecting
+    from trueline_model.package import Package
+    from trueline_wire.readings import Schema
+
+__all__ = ["AlarmRate", "Detect"]
+
+_KEY_SIZE: Final = 32
+_NAME_MAX: Final = 100
+
+
+class AlarmRate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many false alarms may come.
+
+    Attributes:
+        events: so many,
+        per_s: in this many seconds (604,800 for a week).
+    """
+
+    events: float = 1.0
+    per_s: float = 604_800.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.events < math.inf or not 0.0 < self.per_s < math.inf:
+            raise ValueError(f"events {self.events} and per_s {self.per_s} must be above 0")
+
+
+class Detect(StageSettings, frozen=True, kw_only=True, tag="detect"):
+    """A model looks at some channels of the stream.
+
+    Attributes:
+        name: of the new channels: "NAME.score", "NAME.p", "NAME.alarm".
+        model: a folder that `trueline-edge model install` keeps, or one package (.tlm).
+        public_key: of the one who must have signed it: base64, as `trueline-cloud key` prints it.
+        channels: what the model reads, in the order of its inputs; the channels called like its inputs where left out.
+        alarm: the table `[stream.stage.alarm]`: false alarms that may come; those it was trained for where left out.
+        gap_max_s: after a longer gap the model starts anew; ten of its intervals where left out.
+        details: add "NAME.share.INPUT" for each input; `channels` says which.
+    """
+
+    kind: ClassVar[Literal["judge", "mender", "adder"]] = "adder"
+
+    name: str
+    model: Path
+    public_key: bytes
+    alarm: AlarmRate | None = None
+    gap_max_s: float | None = None
+    details: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.name) <= _NAME_MAX:
+            raise ValueError(f"name of 1 to {_NAME_MAX} characters is wanted")
+        if len(self.public_key) != _KEY_SIZE:
+            raise ValueError(
+                f"public_key has {len(self.public_key)} bytes, not {_KEY_SIZE}: copy what `trueline-cloud key` prints"
+            )
+        if self.gap_max_s is not None and not 0.0 < self.gap_max_s < math.inf:
+            raise ValueError(f"gap_max_s {self.gap_max_s} must be above 0")
+        if self.details and self.channels is None:
+            raise ValueError("details name the inputs: write them down as channels")
+
+    @property
+    def rate_hz(self) -> float | None:
+        """False alarms a second; None: as trained."""
+        return None if self.alarm is None else self.alarm.events / self.alarm.per_s
+
+    def added(self) -> list[Channel]:
+        """The new channels; they do not depend on which model serves."""
+        shares = [f"share.{name}" for name in self.channels or ()] if self.details else []
+        return [Channel(name=f"{self.name}.{what}") for what in ("score", "p", "alarm", *shares)]
+
+    def objections(self, schema: Schema) -> Iterator[Objection]:
+        """No model, one that reads other channels or units, a rate it cannot support, names that are taken."""
+        from trueline_edge.inference.serving import open_model, serve  # noqa: PLC0415 - paid for where it is used
+
+        yield from super().objections(schema)
+        names = {channel.name for channel in schema.channels}
+        for channel in self.added():
+            if channel.name in names:
+                yield Objection(("name",), f"stream {schema.stream!r} has a channel {channel.name!r} already")
+        try:
+            package = open_model(self.model, self.public_key).package
+        except ConfigError as error:
+            # A version that rotted on the disk must not keep the agent from starting: it starts, and says so.
+            if not (self.model.is_dir() and any(self.model.glob("*.tlm"))):
+                yield Objection(
+                    ("model",), str(error), "trueline-edge model install FOLDER PACKAGE.tlm --public-key KEY"
+                )
+            return
+        yield from misfits(package, self.channels, schema)
+        try:
+            serve(package, rate_hz=self.rate_hz, gap_s=self.gap_max_s)
+        except ConfigError as error:
+            yield Objection(("alarm",) if self.alarm else ("model",), str(error))
+        except NeverRetry as error:
+            yield Objection(("model",), str(error))
+
+    def stage(self, schema: Schema) -> Detecting:
+        """The stage for readings of this schema. Where no model serves, it says so and its channels are MISSING."""
+        from trueline_edge.stages.detecting import Detecting  # noqa: PLC0415 - paid for where it is used
+
+        return Detecting(self, schema)
+
+
+def misfits(package: Package, channels: tuple[str, ...] | None, schema: Schema) -> Iterator[Objection]:
+    """Why the inputs of a package are not the channels of a stream."""
+    inputs = package.manifest.inputs
+    read = [one.name for one in inputs] if channels is None else list(channels)
+    if len(read) != len(inputs):
+        wanted = ", ".join(one.name for one in inputs)
+        yield Objection(("channels",), f"{len(read)} channels, and the model reads {len(inputs)}: {wanted}")
+        return
+    units = {channel.name: channel.unit for channel in schema.channels}
+    for name, one in zip(read, inputs, strict=True):
+        if name not in units and channels is None:
+            hint = f"name the channels the model shall read, in the order of its inputs: {', '.join(read)}"
+            yield Objection(("channels",), f"stream {schema.stream!r} has no channel {name!r}", hint)
+        elif name in units and units[name] != one.unit:
+            message = f"{name!r} is in {units[name]}, and the model's {one.name!r} in {one.unit}"
+            yield Objection(("channels",), message, "convert it before this stage")

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import base64
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from model_kit import KEY, STRANGER, calibrated, network_package, package, pca_package, ring, rows
+
+from trueline_edge.inference.store import ModelStore
+from trueline_edge.stages import Detect, Fuse
+from trueline_edge.stages.detect import AlarmRate
+from trueline_model.package import Package, write_package
+from trueline_wire.readings import Channel, Flag, Readings, Reason, Schema
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trueline_wire.settings import Objection
+
+SCHEMA = Schema(device="d", stream="s", channels=(Channel(name="b"), Channel(name="x"), Channel(name="a")))
+PCA = calibrated(pca_package())
+NETWORK = calibrated(network_package())
+OURS = {"public_key": KEY.public, "name": "d"}
+
+
+def file(folder: Path, what: Package, name: str = "model.tlm") -> Path:
+    path = folder / name
+    path.write_bytes(write_package(what, KEY))
+    return path
+
+
+def readings(value: Any) -> Readings:
+    """Inputs a and b of the model; x is something else, and stands between."""
+    value = np.asarray(value, np.float64)
+    columns = np.column_stack([value[:, 1], np.full(len(value), 7.0), value[:, 0]])
+    return Readings.raw(SCHEMA, 10**18 + np.arange(len(value)) * 10**9, columns)
+
+
+def column(out: Readings, name: str) -> Any:
+    return out.value[:, [channel.name for channel in out.schema.channels].index(name)]
+
+
+def flags(out: Readings, name: str) -> Any:
+    return out.flag[:, [channel.name for channel in out.schema.channels].index(name)]
+
+
+@pytest.mark.parametrize("what", [PCA, NETWORK], ids=["pca", "network"])
+def test_a_row_that_breaks_the_correlation_scores_high_and_raises_the_alarm(what: Package, tmp_path: Path) -> None:
+    """Inputs are found by name; normal rows score low, the last ten high, with a small p, and the alarm goes on."""
+    out = Detect(model=file(tmp_path, what), **OURS).stage(SCHEMA)(readings(rows(300, 99)))
+    score, p, alarm = (column(out, f"d.{what}") for what in ("score", "p", "alarm"))
+    assert np.nanmin(score[-10:]) > 3 * np.nanmedian(score[:-10])
+    assert np.nanmax(p[-5:]) < 0.01
+    assert 0.2 < np.nanmean(p[:-10]) < 0.8
+    assert np.nanmax(alarm[:200]) == 0.0
+    assert alarm[-1] == 1.0
+    assert flags(out, "d.alarm")[-1] == Flag.SUSPECT
+    assert out.reason[-1, -1] == Reason.MULTI_VARIATE
+    assert (flags(out, "d.score")[20:200] == Flag.PASS).all()
+
+
+def test_the_same_scores_as_the_detector_gives_its_maker(tmp_path: Path) -> None:
+    """No skew: what the stage says of the golden rows is what was written down where the model was made."""
+    golden = NETWORK.golden
+    value = np.where(golden.valid, golden.value, np.nan)
+    out = Detect(model=file(tmp_path, NETWORK), **OURS).stage(SCHEMA)(readings(value))
+    np.testing.assert_array_equal(column(out, "d.score"), golden.score)
+
+
+def test_what_is_missing_or_failed_is_masked_not_invented(tmp_path: Path) -> None:
+    """A failed cell changes nothing, whatever it holds; where nothing is there, nothing is said."""
+    stage = Detect(model=file(tmp_path, PCA), **OURS)
+    value = rows(60, 5)
+    value[:, 0][20:30] = np.nan
+    spoilt = readings(np.where(np.isnan(value), 1e9, value))
+    failed = np.zeros((60, 3), np.bool_)
+    failed[20:30, 2] = True
+    one = stage.stage(SCHEMA)(spoilt.flagged(failed, Flag.FAIL, Reason.SPIKE))
+    other = stage.stage(SCHEMA)(readings(value))
+    np.testing.assert_array_equal(column(one, "d.score"), column(other, "d.score"))
+    trusted = stage.stage(SCHEMA)(spoilt)  # the control: where nobody flagged it, it counts
+    assert column(trusted, "d.score")[20] > 100 * column(one, "d.score")[20]
+    nothing = stage.stage(SCHEMA)(readings(np.full((3, 2), np.nan)))
+    assert (flags(nothing, "d.score") == Flag.MISSING).all()
+    assert np.isnan(column(nothing, "d.score")).all()
+
+
+def test_shares_say_which_channel(tmp_path: Path) -> None:
+    """They sum to one, and of three the one that went off has the largest part."""
+    three = Schema(device="d", stream="s", channels=tuple(Channel(name=name) for name in "abc"))
+    path = file(tmp_path, network_package(k=3))
+    stage = Detect(model=path, channels=("a", "b", "c"), details=True, **OURS).stage(three)
+    out = stage(Readings.raw(three, np.arange(100) * 10**9, rows(100, 5, 3)))
+    assert [channel.name for channel in out.schema.channels[-3:]] == ["d.share.a", "d.share.b", "d.share.c"]
+    shares = out.value[20:, -3:]
+    np.testing.assert_allclose(shares.sum(axis=1), 1.0)
+    assert (shares[-3:].argmax(axis=1) == 0).all()
+    assert np.isnan(out.value[:7, -3:]).all()
+
+
+def test_after_a_gap_the_model_starts_anew_and_time_that_stands_is_not_looked_at(tmp_path: Path) -> None:
+    """A window never spans a gap, and a row without time of its own is in none."""
+    stage = Detect(model=file(tmp_path, NETWORK), gap_max_s=5.0, **OURS).stage(SCHEMA)
+    all_rows = readings(rows(40, 5))
+    times = all_rows.time_ns.copy()
+    times[20:] += 60 * 10**9
+    times[30] = times[29]
+    out = stage(Readings(SCHEMA, times, all_rows.value, all_rows.u, all_rows.flag, all_rows.reason))
+    missing = np.flatnonzero(flags(out, "d.score") == Flag.MISSING)
+    assert missing.tolist() == [*range(7), *range(20, 27), 30]
+
+
+def test_the_rate_that_is_configured_sets_the_threshold(tmp_path: Path) -> None:
+    """Ten times fewer false alarms want a decade more; and are refused where the calibration is too short for it."""
+    path = file(tmp_path, PCA)
+    rare = Detect(model=path, alarm=AlarmRate(events=1.0, per_s=2000.0), **OURS)
+    often = Detect(model=path, alarm=AlarmRate(events=1.0, per_s=50.0), **OURS)
+    value = np.concatenate([rows(500, seed)[:-10] for seed in range(30, 40)])
+    count = {
+        name: int((np.diff(column(config.stage(SCHEMA)(readings(value)), "d.alarm")) == 1.0).sum())
+        for name, config in (("rare", rare), ("often", often))
+    }
+    assert count["rare"] < 10 < count["often"]
+    never = Detect(model=path, alarm=AlarmRate(), **OURS)
+    (objection,) = never.objections(SCHEMA)
+    assert objection.path == ("alarm",)
+    assert "cannot be promised" in objection.message
+
+
+def test_without_calibration_there_is_a_score_alone(tmp_path: Path) -> None:
+    """P and alarm are MISSING, and not guessed."""
+    out = Detect(model=file(tmp_path, pca_package()), **OURS).stage(SCHEMA)(readings(rows(30, 1)))
+    assert (flags(out, "d.score") == Flag.PASS).all()
+    assert (flags(out, "d.p") == Flag.MISSING).all()
+    assert (flags(out, "d.alarm") == Flag.MISSING).all()
+
+
+def objections(config: Detect, schema: Schema = SCHEMA) -> list[Objection]:
+    return list(config.objections(schema))
+
+
+def test_what_does_not_fit_is_said_before_anything_runs(tmp_path: Path) -> None:
+    """No file, a stranger's, one that fails its trial, other channels, other units, names taken."""
+    path = file(tmp_path, PCA)
+    assert not objections(Detect(model=path, **OURS))
+    assert "cannot be read" in objections(Detect(model=tmp_path / "none.tlm", **OURS))[0].message
+    assert "no model serves" in objections(Detect(model=tmp_path / "..", **OURS))[0].message
+    assert "no key" in objections(Detect(model=path, name="d", public_key=STRANGER.public))[0].message
+    bad = file(tmp_path, package(), "bad.tlm")
+    assert "refused" in objections(Detect(model=bad, **OURS))[0].message
+    (objection,) = objections(Detect(model=path, channels=("a",), **OURS))
+    assert "1 channels, and the model reads 2: a, b" in objection.message
+    assert "no channel 'z'" in objections(Detect(model=path, channels=("a", "z"), **OURS))[0].message
+    kelvin = Schema(device="d", stream="s", channels=(Channel(name="a", unit="K"), Channel(name="b")))
+    assert "'a' is in K" in objections(Detect(model=path, **OURS), kelvin)[0].message
+    without = Schema(device="d", stream="s", channels=(Channel(name="b"),))
+    assert "no channel 'a'" in objections(Detect(model=path, **OURS), without)[0].message
+    twice = Detect(model=path, **OURS).stage(SCHEMA).schema
+    assert "already" in objections(Detect(model=path, **OURS), twice)[0].message
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": ""}, "name"),
+        ({"public_key": b"short"}, "public_key"),
+        ({"gap_max_s": 0.0}, "gap_max_s"),
+        ({"details": True}, "channels"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+    """Each names its key."""
+    with pytest.raises(ValueError, match=said):
+        Detect(**({"model": tmp_path, **OURS} | changes))
+
+
+def test_an_alarm_rate_is_above_zero() -> None:
+    """No alarm ever is not a rate."""
+    with pytest.raises(ValueError, match="events"):
+        AlarmRate(events=0.0)
+
+
+def test_a_model_that_rotted_does_not_keep_the_agent_from_running(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The stage says so and goes on with its channels MISSING; `check` does not stand in the way of a start."""
+    store = ModelStore(tmp_path / "pump", ring())
+    store.install(write_package(PCA, KEY))
+    (version,) = (tmp_path / "pump").glob("*.tlm")
+    version.write_bytes(version.read_bytes()[:-5])
+    config = Detect(model=tmp_path / "pump", **OURS)
+    assert not objections(config)
+    caplog.set_level(logging.ERROR)
+    out = config.stage(SCHEMA)(readings(rows(5)))
+    assert (out.flag[:, 3:] == Flag.MISSING).all()
+    assert "no model serves" in caplog.text
+
+
+def test_a_new_version_starts_anew_and_other_stages_keep_what_they_know(tmp_path: Path) -> None:
+    """Between two runs the model was replaced: its state is not the old one's, and that is no error."""
+    store = ModelStore(tmp_path / "pump", ring())
+    store.install(write_package(NETWORK, KEY))
+    config = Detect(model=tmp_path / "pump", **OURS)
+    old = config.stage(SCHEMA)
+    old(readings(rows(20)))
+    same = config.stage(SCHEMA)
+    same.restore(old.state())
+    assert not np.isnan(same(readings(rows(21))[20:]).value[0, 3])
+    store.install(write_package(calibrated(network_package(2)), KEY))
+    new = config.stage(SCHEMA)
+    new.restore(old.state())
+    assert np.isnan(new(readings(rows(21))[20:]).value[0, 3])
+
+
+def test_the_configuration_a_person_writes(tmp_path: Path) -> None:
+    """Behind a fused channel, with the alarm's rate as a table of its own."""
+    from trueline_wire.settings import parse_toml  # noqa: PLC0415 - this test alone
+
+    file(tmp_path, PCA)
+    text = f"""
+    type = "detect"
+    name = "pump"
+    model = "model.tlm"
+    public_key = "{base64.b64encode(KEY.public).decode()}"
+    channels = ["f", "b"]
+    alarm = {{ events = 1, per_s = 1000 }}
+    """
+    config = parse_toml(text, tmp_path / "stage.toml", Detect)
+    fused = Fuse(name="f", inputs=("a",)).stage(SCHEMA).schema
+    assert not objections(config, fused)
+    assert config.rate_hz == 0.001
