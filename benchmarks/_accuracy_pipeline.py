@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from trueline_edge.calibration.datasheet import model_of
 from trueline_edge.calibration.file import Calibration, Lag, Uncertainty
 from trueline_edge.calibration.informed import Informed, Tolerance, fit_informed
-from trueline_edge.calibration.models import Affine, MultiInput
 from trueline_edge.pipeline import Pipeline
 from trueline_edge.stages import Fuse, GrossRange, Missing, Timing
 from trueline_edge.stages.calibrate import CorrectReadings
@@ -149,23 +149,6 @@ def _calibration(
     lag: Lag | None,
 ) -> Calibration:
     channel = channel_name(measured, sensor)
-    covariance = tuple(map(tuple, found.covariance[device].tolist()))
-    fitted: Affine | MultiInput
-    if names:
-        centres = {channel: found.centre[device], **dict(zip(names, found.centres[device], strict=True))}
-        fitted = MultiInput(
-            terms=("1", channel, *names),
-            coefficients=(found.offset[device], found.gain[device], *found.conditions[device].tolist()),
-            factors={name: (float(centre), 1.0) for name, centre in centres.items()},
-            covariance=covariance,
-        )
-    else:
-        fitted = Affine(
-            offset=float(found.offset[device]),
-            gain=float(found.gain[device]),
-            centre=float(found.centre[device]),
-            covariance=covariance,
-        )
     ranges = {}
     for name, column in zip(names, around, strict=True):
         middle = float(np.nanmean(column))
@@ -175,7 +158,7 @@ def _calibration(
         id=f"{channel}-{device}",
         channel=channel,
         date=end,
-        model=fitted,
+        model=model_of(found, device, channel, names),
         range=ranges,
         unit=measured.unit,
         u=Uncertainty(noise=noise, model=float(found.slow[device]), drift=measured.model.drift_walk),

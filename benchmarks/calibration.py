@@ -292,7 +292,7 @@ def _run(campaign: Campaign, folder: Path, result: dict[str, Any], misses: list[
     if unit:
         line["raw_rmse"] = raw
     line |= {"coverage_95": score.coverage_95, "coverage_50": score.coverage_50, "u_median": score.u_median}
-    line |= {"inner_rmse": found.rmse["average of candidates"], "pairs": score.pairs, "doubtful": score.doubtful}
+    line |= {"inner_rmse": found.rmse[found.taken], "pairs": score.pairs, "doubtful": score.doubtful}
     result |= {f"{name}_{key}": value for key, value in line.items()}
     say(f"{name} [{campaign.unit}]: " + ", ".join(f"{key} {value:.4g}" for key, value in line.items()))
     drawn[name] = (campaign, applied)

@@ -68,6 +68,10 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--with", dest="conditions", nargs="+", default=[], metavar="NAME[=COLUMN]", help=_WITH)
     parser.add_argument("--also", dest="responses", nargs="+", default=[], metavar="NAME[=COLUMN]", help=_ALSO)
     parser.add_argument("--terms", nargs="+", default=[], metavar="TERM", help=_TERMS)
+    parser.add_argument("--model", default="auto", help=_MODEL)
+    parser.add_argument("--datasheet", type=Path, metavar="SENSOR.toml", help=_DATASHEET)
+    parser.add_argument("--reference-u", type=float, default=0.0, help="its standard uncertainty that never averages")
+    parser.add_argument("--reference-noise", type=float, default=0.0, help="its standard deviation, value to value")
     parser.add_argument("--raw-csv", nargs="+", default=[], metavar="KEY=VALUE", help=_CSV)
     parser.add_argument("--reference-csv", nargs="+", default=[], metavar="KEY=VALUE", help="as --raw-csv")
     parser.add_argument("--out", type=Path, required=True, metavar="CALIBRATION.toml", help="the file to write")
@@ -78,7 +82,8 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sensor", default="", help="id of the sensor: the file then fits no other")
     parser.add_argument("--reference-name", default="", help="what the reference is, for the reader")
     parser.add_argument("--fit-share", type=float, default=0.7, help="part of the time to fit to; the rest checks")
-    parser.add_argument("--offset-max-s", type=float, default=0.0, help=_OFFSET)
+    parser.add_argument("--offset-max-s", type=float, help=_OFFSET)
+    parser.add_argument("--lag-max-s", type=float, default=0.0, help=_LAG)
     parser.add_argument("--valid-days", type=float, default=365.0, help="validity, in days (default: 365)")
     parser.add_argument("--json", action="store_true", help="print one object")
 
@@ -86,7 +91,10 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
 _WITH = "channels that disturb the reading, such as temperature and humidity"
 _TERMS = "the function's terms, where you know them, such as x x^2 x*temperature (default: chosen out of time)"
 _ALSO = "further channels that respond to the same thing"
-_OFFSET = "look for an unknown offset between the clocks, up to so many seconds (default: 0, trust them)"
+_OFFSET = "look for an unknown offset between the clocks, so many seconds far (default: two intervals; 0: trust them)"
+_LAG = "look for a first-order lag of the sensor, up to this time constant in seconds (default: 0, it has none)"
+_MODEL = "offset, affine, polynomial, table, spline, multi_input or datasheet (default: auto, compared out of time)"
+_DATASHEET = "the sensor's tolerances: what the pairs cannot tell, they do (docs/calibration.md)"
 
 
 def _run_calibrate(options: argparse.Namespace) -> int:
@@ -105,6 +113,10 @@ def _run_calibrate(options: argparse.Namespace) -> int:
         conditions=tuple(conditions),
         responses=tuple(responses),
         terms=tuple(options.terms),
+        model=options.model,
+        datasheet=options.datasheet,
+        reference_u=options.reference_u,
+        reference_noise=options.reference_noise,
         out=options.out,
         report=options.report,
         id=options.id,
@@ -114,6 +126,7 @@ def _run_calibrate(options: argparse.Namespace) -> int:
         reference_name=options.reference_name,
         fit_share=options.fit_share,
         offset_max_s=options.offset_max_s,
+        lag_max_s=options.lag_max_s,
         valid_days=options.valid_days,
     )
     outcome = calibrate(request)
@@ -128,13 +141,15 @@ def _say(channel: str, outcome: dict[str, Any]) -> None:
     print(f"{channel}: {outcome['pairs']:,} pairs, each of {outcome['readings_per_pair']:.3g} readings")
     if outcome["clock_certain"]:
         print(f"  the raw clock is {outcome['clock_offset_s']:.6g} s ahead of the reference's: taken off")
+    if outcome["time_constant_s"]:
+        print(f"  it lags by {outcome['time_constant_s']:.4g} s, u {outcome['u_time_constant_s']:.2g} s: undone first")
     if outcome["refused"]:
         print("  refused:")
         for reason in outcome["refused"]:
             print(f"    {reason}")
         return
     for name, rmse in outcome["out_of_time_rmse"].items():
-        print(f"  out of time, {name}: RMSE {rmse:.4g}")
+        print(f"  out of time, {name}: RMSE {rmse:.4g}{', taken' if name == outcome['taken'] else ''}")
     for name in ("fitted", "checked"):
         if score := outcome[name]:
             inside = f"{score['coverage_95']:.1%} of the reference in the 95 % interval"

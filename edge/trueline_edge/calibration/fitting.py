@@ -1,54 +1,59 @@
 """Fitting a calibration to a reference, by what it says out of time.
 
-Every candidate is fitted to the first and to the last parts of the pairs, and scored on the rest, which lies after or
-before, never in between: pairs drawn at random have neighbours on both sides and flatter every model. The result is
-the mean of the best candidates, weighted by their out-of-time errors, which is one function again. Its parameters carry
-the covariance of the fit (by blocks of a day: residuals of one day are alike) and the disagreement of the candidates
-(Hoeting et al., Bayesian model averaging, Stat. Sci. 14, 1999), which grows where they extrapolate. What is left of
-the out-of-time residuals becomes noise, model uncertainty and drift. What the reference does not explain is refused.
+Every function is fitted to the first and to the last parts of the pairs, and scored on the rest, which lies after or
+before, never in between. The mean of the sums of terms (`averaging.py`) stands first; with a datasheet, the fit that it
+informs does; a function that is fitted whole (`challengers.py`) takes its place where its squared errors are smaller by
+two standard errors, the simpler one being kept otherwise (after Breiman et al., "Classification and Regression Trees",
+1984, sect. 3.4.3). What is left becomes noise, model uncertainty and drift (`remaining.py`). What the reference
+does not explain is refused.
 """
 
 from __future__ import annotations
 
-from statistics import NormalDist
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 import numpy as np
-from scipy.optimize import nnls
-from scipy.stats import t as student
 
-from trueline_edge.calibration.candidates import MONTH_D, Data
-from trueline_edge.calibration.file import Uncertainty
-from trueline_edge.calibration.models import Affine, Model, MultiInput
-from trueline_edge.calibration.regression import Design
-from trueline_edge.calibration.terms import Factor, spell_term
+from trueline_edge.calibration.averaging import average
+from trueline_edge.calibration.challengers import KINDS, challengers
+from trueline_edge.calibration.checking import apply_to
+from trueline_edge.calibration.file import Calibration, Uncertainty
+from trueline_edge.calibration.models import Model, Table, widened
+from trueline_edge.calibration.remaining import OutOfTime, out_of_time, remaining
+from trueline_edge.calibration.splits import chance_of_better, splits_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
-    from trueline_edge.calibration.terms import Term
+    from trueline_edge.calibration.candidates import Data
+    from trueline_edge.calibration.datasheet import Known
 
     F64 = NDArray[np.float64]
     Rows = NDArray[np.intp]
+    Splits = list[tuple[Rows, Rows]]
 
-__all__ = ["Fit", "OutOfTime", "Refused", "fit", "splits_of"]
+__all__ = ["MODELS", "Fit", "OutOfTime", "Refused", "fit", "splits_of"]
 
-_SHARES = (0.3, 0.5, 0.7)
-_POWER = 8
-"""Weight of a candidate: its out-of-time error to the minus eighth; twice the error counts 1/256."""
-_WEIGHT_MIN = 1e-2
+MODELS = ("auto", "offset", "affine", "polynomial", "table", "spline", "multi_input", "datasheet")
+"""What may be asked for."""
 _GROSS, _GROSS_SHARE = 20.0, 0.02
 """Medians of the residuals beyond which a pair is set aside, and of how many pairs at most."""
-_PAIRS_MIN = 48
-_DAY_S = 86_400.0
+_PAIRS_MIN, _PAIRS_INFORMED_MIN = 48, 8
 _SKILL_MIN = 0.1
 _OWN_MIN = 0.1
 _CORRELATION_MIN = 0.5
-_QUANTILE_95 = 1.959964
-_CLIP = 16.0
-_DAYS_MIN = 6
-_RELATIVE_MIN = 0.3
-"""Spread of the reference (over its mean) from which errors in proportion can be told from constant ones."""
+_BETTER = 0.977
+"""Chance from which a function takes the place of a simpler one: two standard errors, for of a dozen functions that are
+tried one is better by one standard error by luck."""
+_MATTERS = 0.98
+"""And its error is smaller by two percent: many pairs prove what nobody needs."""
+_WIDE = (-1e30, 1e30)
+_AVERAGE, _INFORMED = "average of candidates", "informed by the datasheet"
 
 
 class Refused(Exception):  # noqa: N818 - it is a finding, not a mistake
@@ -63,18 +68,6 @@ class Refused(Exception):  # noqa: N818 - it is a finding, not a mistake
         self.reasons = reasons
 
 
-class OutOfTime(NamedTuple):
-    """What the calibration says of pairs it was not fitted to, one after the other for each inner split."""
-
-    row: Rows
-    """Of the pair."""
-    value: F64
-    residual: F64
-    """Value minus reference."""
-    age_d: F64
-    """Days from the nearest pair it was fitted to."""
-
-
 class Fit(NamedTuple):
     """A calibration that was found.
 
@@ -82,60 +75,134 @@ class Fit(NamedTuple):
         model: with the covariance of its parameters.
         u: noise of the pairs as they are, model uncertainty, drift.
         ranges: smallest and largest raw value of each input.
-        out_of_time: of the inner splits.
-        rmse: out-of-time root mean square error of models that were compared, by name; the one taken comes first.
-        terms: how many terms the candidates had that were averaged, and their weights, in words.
+        out_of_time: of the inner splits; None where pairs were too few for any.
+        rmse: out-of-time root mean square error of models that were compared, by name.
+        taken: the name of the one that was taken.
+        terms: weight and terms of the candidates that were averaged, in words.
     """
 
     model: Model
     u: Uncertainty
     ranges: dict[str, tuple[float, float]]
-    out_of_time: OutOfTime
+    out_of_time: OutOfTime | None
     rmse: dict[str, float]
+    taken: str
     terms: tuple[str, ...]
 
 
-def splits_of(n: int) -> list[tuple[Rows, Rows]]:
-    """Inner splits in time: (fitted, scored) rows, forwards and backwards."""
-    rows = np.arange(n)
-    cuts = [int(share * n) for share in _SHARES]
-    return [(rows[:cut], rows[cut:]) for cut in cuts] + [(rows[n - cut :], rows[: n - cut]) for cut in reversed(cuts)]
+class _Tried(NamedTuple):
+    """A function, and what fits to parts of the pairs said of the rest, and its variance."""
+
+    model: Model
+    said: list[F64]
+    early: list[F64]
 
 
-def fit(data: Data) -> Fit:
+def fit(data: Data, *, model: str = "auto", known: Known | None = None) -> Fit:
     """Find a calibration.
 
     Args:
         data: pairs, rising in time, without NaN.
+        model: one of `MODELS`: a kind of function, where somebody knows it; "auto" compares them all.
+        known: what a datasheet says.
 
     Raises:
-        Refused: they do not support one.
+        Refused: the pairs do not support one.
     """
-    _refuse_poor(data)
+    _refuse_poor(data, known)
+    if known is not None and len(data.reference) < _PAIRS_MIN:
+        return _by_datasheet(data, known)
     data = _without_gross(data)
-    design, splits = Design(data), splits_of(len(data.reference))
-    said = [design.predict(design.solve(fitted), scored) for fitted, scored in splits]
-    truth = [data.reference[scored] for _, scored in splits]
-    squared = np.array([np.mean((p - y) ** 2, axis=1) for p, y in zip(said, truth, strict=True)])
-    error = np.sqrt(squared.mean(axis=0))
-    weight = _weights(design, error, splits, said)
-    means = [weight @ p for p in said]
-    out = _out_of_time(data, splits, means)
-    rmse = _compared(data, design, error, means, truth)
-    _refuse_useless(data, design, rmse)
-    terms, coefficients, covariance, spoken = _averaged(design, weight, data)
-    model = _model(data, design, terms, coefficients, covariance)
-    early = np.concatenate([_early_variance(design, weight, *split) for split in splits])
-    u, factor = _uncertainty(data, design, terms, coefficients, covariance, out, early)
-    model = _model(data, design, terms, coefficients, covariance * factor**2)
-    ranges = {n: (float(data.raw[n].min()), float(data.raw[n].max())) for n in _named(terms) | {data.channel}}
-    return Fit(model, u, ranges, out, rmse, spoken)
+    splits = splits_of(len(data.reference))
+    alone = {"affine": True, "multi_input": False}.get(model)
+    averaged = average(data, splits, alone=alone)
+    tried = {_AVERAGE: _Tried(averaged.model, averaged.said, averaged.early)}
+    if known is not None:
+        tried = {_INFORMED: _try(data, splits, known.model), **tried}
+    tried |= {name: _try(data, splits, solver) for name, solver in challengers(data, model).items()}
+    rmse = {name: _rmse(data, splits, each.said) for name, each in tried.items()} | averaged.rmse
+    steady = known is not None and known.steady(data) and model == "auto"
+    taken = _INFORMED if steady else _choose(data, splits, tried, rmse, model)
+    rmse = {taken: rmse.pop(taken), **rmse}
+    if not steady:
+        _refuse_useless(data, splits, rmse, taken)
+    found = tried[taken]
+    out = out_of_time(data, splits, found.said, found.early)
+    value, parameters = _evaluate(found.model, data)
+    u, factor = remaining(data, value, parameters, out)
+    ranges = _ranges(data, found.model)
+    if known is not None and taken == _INFORMED:
+        factor = 1.0
+        u = msgspec.structs.replace(u, model=max(u.model, known.sheet.slow))
+        ranges |= known.ranges(data)
+    words = averaged.words if taken == _AVERAGE else ()
+    return Fit(widened(found.model, factor), u, ranges, out, rmse, taken, words)
 
 
-def _refuse_poor(data: Data) -> None:
+def _by_datasheet(data: Data, known: Known) -> Fit:
+    """Pairs that are too few to be split: what they say with the datasheet, and its noise."""
+    found, model = known.fit(data), known.model(data)
+    residual = _evaluate(model, data)[0] - data.reference
+    u = Uncertainty(noise=float(f"{found.noise[0]:.9g}"), model=float(f"{found.slow[0]:.9g}"))
+    rmse = {_INFORMED: float(np.sqrt(np.mean(residual**2)))}
+    return Fit(model, u, _ranges(data, model) | known.ranges(data), None, rmse, _INFORMED, ())
+
+
+def _try(data: Data, splits: Splits, solver: Callable[[Data], Model]) -> _Tried:
+    each = [_evaluate(solver(data.rows(fitted)), data.rows(scored)) for fitted, scored in splits]
+    return _Tried(solver(data), [value for value, _ in each], [variance for _, variance in each])
+
+
+def _evaluate(model: Model, data: Data) -> tuple[F64, F64]:
+    """(n,) what the stage would say, and its variance from the parameters alone."""
+    wide = dict.fromkeys(_inputs(data, model), _WIDE)
+    made = Calibration(id="-", channel=data.channel, date=datetime.fromtimestamp(0, UTC), model=model, range=wide)
+    applied = apply_to(made, data)
+    return applied.value, applied.u**2
+
+
+def _rmse(data: Data, splits: Splits, said: list[F64]) -> float:
+    squared = [np.mean((p - data.reference[s]) ** 2) for p, (_, s) in zip(said, splits, strict=True)]
+    return float(np.sqrt(np.mean(squared)))
+
+
+def _choose(data: Data, splits: Splits, tried: dict[str, _Tried], rmse: dict[str, float], model: str) -> str:
+    """The name of the one that is taken."""
+    order = list(tried)
+    if model == "datasheet":
+        return _INFORMED
+    if model in KINDS:
+        return min((name for name in order if name.startswith(model)), key=lambda name: rmse[name])
+    if model in {"affine", "multi_input"} or data.terms:
+        return _AVERAGE
+    taken = order[0]
+    better = partial(chance_of_better, data, splits)
+    for name in order[1:]:
+        if name == "offset" or rmse[name] > _MATTERS * rmse[taken]:
+            continue
+        if better(tried[name].said, tried[taken].said) > _BETTER:
+            taken = name
+    return taken
+
+
+def _ranges(data: Data, model: Model) -> dict[str, tuple[float, float]]:
+    return {name: (float(data.raw[name].min()), float(data.raw[name].max())) for name in _inputs(data, model)}
+
+
+def _inputs(data: Data, model: Model) -> list[str]:
+    inputs = () if isinstance(model, Table) else model.linear(data.channel).inputs
+    return sorted({data.channel, *inputs})
+
+
+def _refuse_poor(data: Data, known: Known | None) -> None:
     n = len(data.reference)
-    if n < _PAIRS_MIN:
-        raise Refused([f"{n} pairs of readings and reference: {_PAIRS_MIN} are needed"])
+    wanted = _PAIRS_MIN if known is None else _PAIRS_INFORMED_MIN
+    if n < wanted:
+        raise Refused([f"{n} pairs of readings and reference: {wanted} are needed"])
+    if known is not None:
+        if reason := known.contradiction(data):
+            raise Refused([reason])
+        return
     for name, column in (("the reference", data.reference), (f"channel {data.channel!r}", data.raw[data.channel])):
         if np.ptp(column) <= 0.0:
             raise Refused([f"{name} does not change"])
@@ -155,90 +222,21 @@ def _without_gross(data: Data) -> Data:
     return data.rows(~gross) if 0 < gross.mean() < _GROSS_SHARE else data
 
 
-def _weights(design: Design, error: F64, splits: list[tuple[Rows, Rows]], said: list[F64]) -> F64:
-    """Of the candidates: those with all inputs by their errors, the own channel alone by how likely it is better."""
-    if design.data.terms:
-        known: F64 = np.eye(len(error))[-1]
-        return known
-    inputs = set(design.data.raw)
-    most = np.array([_named([design.terms[c] for c in columns]) == inputs for columns in design.columns])
-    weight: F64 = np.where(most, (error / error[most].min()) ** -_POWER, 0.0)
-    weight[weight < _WEIGHT_MIN] = 0.0
-    weight /= weight.sum()
-    alone = np.eye(len(error))[_ALONE]
-    if not weight[_ALONE]:
-        better = _chance_of_better(design.data, splits, [weight @ p for p in said], [alone @ p for p in said])
-        better = 1.0 if better > 1.0 - _WEIGHT_MIN else better
-        weight = better * weight + (1.0 - better) * alone
-    return weight
-
-
-_ALONE = 1
-"""The candidate that is a straight line of the own channel."""
-
-
-def _chance_of_better(data: Data, splits: list[tuple[Rows, Rows]], one: list[F64], other: list[F64]) -> float:
-    """That `one` errs less than `other` out of time: the normal probability of the mean difference of their squares.
-
-    Days, not pairs, are what is drawn: the errors of one day are alike.
-    """
-    gain = np.concatenate(
-        [
-            (b - data.reference[s]) ** 2 - (a - data.reference[s]) ** 2
-            for (_, s), a, b in zip(splits, one, other, strict=True)
-        ]
-    )
-    starts = _blocks(data)
-    block = np.searchsorted(starts, np.concatenate([scored for _, scored in splits]), side="right") - 1
-    each = np.bincount(block, gain, len(starts))
-    spread = float(np.sqrt(len(each)) * each.std(ddof=1))
-    return NormalDist().cdf(float(each.sum()) / spread) if spread > 0.0 else 0.5
-
-
-def _out_of_time(data: Data, splits: list[tuple[Rows, Rows]], means: list[F64]) -> OutOfTime:
-    rows = np.concatenate([scored for _, scored in splits])
-    value = np.concatenate(means)
-    ages = []
-    for fitted, scored in splits:
-        first, last = data.time_s[fitted[0]], data.time_s[fitted[-1]]
-        ages.append(np.maximum(first - data.time_s[scored], data.time_s[scored] - last) / _DAY_S)
-    return OutOfTime(rows, value, value - data.reference[rows], np.concatenate(ages))
-
-
-def _compared(data: Data, design: Design, error: F64, means: list[F64], truth: list[F64]) -> dict[str, float]:
-    """Out-of-time errors by name: the average, and simple models a reader knows."""
-    own = Factor("", data.channel)
-    named: dict[str, tuple[Term, ...]] = {
-        "constant": ((),),
-        "affine": ((), (own,)),
-        "quadratic": ((), (own,), (own, own)),
-        "linear in all inputs": ((), *((Factor("", name),) for name in data.raw)),
-    }
-    average = float(np.sqrt(np.mean([np.mean((p - y) ** 2) for p, y in zip(means, truth, strict=True)])))
-    found = {"average of candidates": average, "best candidate": float(error.min())}
-    sets = [frozenset(design.terms[c] for c in columns) for columns in design.columns]
-    for name, terms in named.items():
-        errors = [error[i] for i, candidate in enumerate(sets) if candidate == frozenset(terms)]
-        if errors:
-            found[name] = float(min(errors))
-    return found
-
-
-def _refuse_useless(data: Data, design: Design, rmse: dict[str, float]) -> None:
+def _refuse_useless(data: Data, splits: Splits, rmse: dict[str, float], taken: str) -> None:
     reasons = []
-    average, constant = rmse["average of candidates"], rmse["constant"]
-    skill = 1.0 - (average / constant) ** 2
+    error, constant = rmse[taken], rmse["constant"]
+    skill = 1.0 - (error / constant) ** 2
     if skill < _SKILL_MIN:
         reasons.append(
             f"out of time it explains {max(skill, 0.0):.0%} of the reference's variance ({_SKILL_MIN:.0%} are needed): "
-            f"RMSE {average:.3g}, and {constant:.3g} for a constant"
+            f"RMSE {error:.3g}, and {constant:.3g} for a constant"
         )
     responses = [data.channel, *data.responses]
     r = max(abs(float(np.corrcoef(data.raw[name], data.reference)[0, 1])) for name in responses)
     if r < _CORRELATION_MIN:
         reasons.append(f"the sensor does not follow the reference: correlation {r:.2f}, {_CORRELATION_MIN} is needed")
-    without = _without_responses(data, design)
-    if without is not None and (gain := 1.0 - rmse["best candidate"] / without) < _OWN_MIN:
+    without = _conditions_alone(data, splits)
+    if without is not None and (gain := 1.0 - min(rmse["best candidate"], error) / without) < _OWN_MIN:
         reasons.append(
             f"{', '.join(data.conditions)} alone say nearly as much (RMSE {without:.3g}): "
             f"the sensor adds {max(gain, 0.0):.0%}, {_OWN_MIN:.0%} is needed"
@@ -247,116 +245,11 @@ def _refuse_useless(data: Data, design: Design, rmse: dict[str, float]) -> None:
         raise Refused(reasons)
 
 
-def _without_responses(data: Data, design: Design) -> float | None:
-    """Out-of-time error of the conditions alone."""
+def _conditions_alone(data: Data, splits: Splits) -> float | None:
+    """Out-of-time error of least squares without any response."""
     if not data.conditions:
         return None
-    wanted = [(), *((Factor("", name),) for name in data.conditions)]
-    columns = [design.terms.index(term) for term in wanted if term in design.terms]
-    x, y = design.features[:, columns], data.reference
-    squared = []
-    for fitted, scored in splits_of(len(y)):
-        beta = np.linalg.lstsq(x[fitted], y[fitted], rcond=None)[0]
-        squared.append(np.mean((x[scored] @ beta - y[scored]) ** 2))
-    return float(np.sqrt(np.mean(squared)))
-
-
-def _averaged(design: Design, weight: F64, data: Data) -> tuple[list[Term], F64, F64, tuple[str, ...]]:
-    """The weighted mean of the candidates as one function: terms, coefficients, covariance, and in words."""
-    mean, root = _spread(design, weight, np.arange(len(data.reference)))
-    covariance = root.T @ root
-    used = np.flatnonzero(mean)
-    used = used if 0 in used else np.concatenate([[0], used])
-    best = sorted(np.flatnonzero(weight), key=lambda i: -weight[i])
-    words = tuple(
-        f"{weight[i]:.0%}: {' + '.join(spell_term(design.terms[c]) for c in design.columns[i])}" for i in best
-    )
-    return [design.terms[c] for c in used], mean[used], covariance[np.ix_(used, used)], words
-
-
-def _spread(design: Design, weight: F64, rows: Rows) -> tuple[F64, F64]:
-    """Coefficients of the weighted mean, fitted to some pairs, and A (g, m) with A'A their covariance.
-
-    By blocks of a day (residuals of one day are alike), and by the disagreement of the candidates.
-    """
-    starts, kept = _blocks(design.data.rows(rows)), np.flatnonzero(weight)
-    solved = design.solve(rows, kept, starts)
-    beta = np.zeros((len(kept), len(design.terms)))
-    moved = np.zeros((len(starts), len(design.terms)))
-    for row, i in enumerate(kept):
-        beta[row, design.columns[i]] = solved.coefficients[row]
-        moved[:, design.columns[i]] += weight[i] * solved.influence[row]
-    mean = weight[kept] @ beta
-    apart = (beta - mean) * np.sqrt(weight[kept])[:, None]
-    blocks = len(moved)
-    return mean, np.concatenate([moved * np.sqrt(blocks / max(blocks - 1, 1)), apart])
-
-
-def _early_variance(design: Design, weight: F64, fitted: Rows, scored: Rows) -> F64:
-    """(len(scored),) variance of what an inner fit says, from its own parameters: few pairs know them badly."""
-    _, root = _spread(design, weight, fitted)
-    variance: F64 = np.square(design.features[scored] @ root.T).sum(axis=1)
-    return variance
-
-
-def _blocks(data: Data) -> Rows:
-    """Where each day begins; eighths of the pairs where there are few days."""
-    days = np.flatnonzero(np.diff(np.floor(data.time_s / _DAY_S), prepend=-1.0))
-    n = len(data.time_s)
-    return days if len(days) >= _DAYS_MIN else np.arange(8) * n // 8
-
-
-def _model(data: Data, design: Design, terms: list[Term], coefficients: F64, covariance: F64) -> Model:
-    rows = tuple(tuple(_short(x) for x in row) for row in (covariance + covariance.T) / 2)
-    numbers = tuple(_short(x) for x in coefficients)
-    own = Factor("", data.channel)
-    if terms == [(), (own,)]:
-        centre, scale = design.scaling[own]
-        step = np.array([1.0, 1.0 / scale])
-        scaled = tuple(tuple(_short(x) for x in row) for row in covariance * np.outer(step, step))
-        return Affine(offset=numbers[0], gain=_short(coefficients[1] / scale), centre=centre, covariance=scaled)
-    factors = {factor.text: design.scaling[factor] for term in terms for factor in term}
-    return MultiInput(terms=tuple(map(spell_term, terms)), coefficients=numbers, factors=factors, covariance=rows)
-
-
-def _short(number: float) -> float:
-    return float(f"{number:.9g}")
-
-
-def _named(terms: list[Term]) -> set[str]:
-    return {factor.name for term in terms for factor in term}
-
-
-def _uncertainty(
-    data: Data, design: Design, terms: list[Term], coefficients: F64, covariance: F64, out: OutOfTime, early: F64
-) -> tuple[Uncertainty, float]:
-    """Parts of the out-of-time residuals, and the factor by which all were wrong at the 95th percentile.
-
-    An inner fit has fewer pairs than the last one, and its age grows as they get fewer: so the variance of its own
-    parameters, `early`, is taken off first. In less than a month a drift cannot be told from weather: it is assumed.
-    """
-    columns = [design.terms.index(term) for term in terms]
-    features = design.features[:, columns]
-    span_d = float(np.ptp(data.time_s)) / _DAY_S
-    spread = float(np.std(data.reference)) / max(abs(float(np.mean(data.reference))), 1e-300)
-    parameters = np.einsum("ij,jk,ik->i", features, covariance, features)
-    squared = out.residual**2
-    ages = out.age_d * (span_d >= MONTH_D)
-    parts = np.stack([np.ones(len(squared)), out.value**2 * (spread > _RELATIVE_MIN), ages], axis=1)
-    variance = np.full(len(squared), squared.mean())
-    found = np.zeros(3)
-    for _ in range(8):
-        clipped = np.minimum(squared, _CLIP * variance) - early
-        found = nnls(parts / variance[:, None], np.maximum(clipped, 0.0) / variance)[0]
-        variance = np.maximum(parts @ found + early, 1e-6 * squared.mean())
-    factor = float(np.quantile(np.sqrt(squared / variance), 0.95) / _QUANTILE_95)
-    factor = min(max(factor, 0.7), 2.0) * float(student.ppf(0.975, max(len(_blocks(data)) - 1, 2))) / _QUANTILE_95
-    constant, relative, drift = (float(np.sqrt(part)) * factor for part in found)
-    residual = data.reference - features @ coefficients
-    step = np.diff(residual)[np.diff(data.time_s) <= 1.5 * np.median(np.diff(data.time_s))]
-    noise = min(float(np.sqrt(np.mean(step**2) / 2)) if len(step) else constant, constant)
-    model = float(np.sqrt(max(constant**2 - noise**2, 0.0)))
-    lasting = np.mean(model**2 + (relative * data.reference) ** 2) + np.median(parameters) * factor**2
-    drift = max(drift, float(np.sqrt(lasting / max(span_d, MONTH_D))))
-    u = Uncertainty(noise=_short(noise), model=_short(model), model_relative=_short(relative), drift=_short(drift))
-    return u, factor
+    x = np.stack([np.ones(len(data.reference)), *(data.raw[name] for name in data.conditions)], axis=1)
+    x[:, 1:] = (x[:, 1:] - x[:, 1:].mean(axis=0)) / np.maximum(x[:, 1:].std(axis=0), 1e-300)
+    said = [x[scored] @ np.linalg.lstsq(x[fitted], data.reference[fitted], rcond=None)[0] for fitted, scored in splits]
+    return _rmse(data, splits, said)

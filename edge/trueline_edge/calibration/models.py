@@ -17,7 +17,18 @@ from trueline_edge.calibration.terms import Factor, Term, parse_term
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Affine", "Linear", "Model", "MultiInput", "Offset", "Polynomial", "Table"]
+__all__ = [
+    "Affine",
+    "Linear",
+    "Model",
+    "MultiInput",
+    "Offset",
+    "Polynomial",
+    "Table",
+    "rounded",
+    "rounded_covariance",
+    "widened",
+]
 
 _DEGREES = range(1, 7)
 _TERMS_MAX = 200
@@ -220,6 +231,23 @@ class Table(_Model, frozen=True, kw_only=True, tag="table"):
 
 Model = Offset | Affine | Polynomial | MultiInput | Table
 """What may stand under `[model]`."""
+
+
+def rounded(numbers: NDArray[np.float64]) -> tuple[float, ...]:
+    """In digits that a person can read."""
+    return tuple(float(f"{number:.9g}") for number in numbers)
+
+
+def rounded_covariance(matrix: NDArray[np.float64]) -> Rows:
+    """As it stands in a file."""
+    return tuple(rounded(row) for row in (matrix + matrix.T) / 2)
+
+
+def widened(model: Model, factor: float) -> Model:
+    """The same function, its parameters' standard uncertainties multiplied."""
+    if isinstance(model, Offset):
+        return msgspec.structs.replace(model, u_offset=rounded(np.array([model.u_offset * factor]))[0])
+    return msgspec.structs.replace(model, covariance=rounded_covariance(np.array(model.covariance) * factor**2))
 
 
 def _matrix(rows: Rows, size: int) -> NDArray[np.float64]:

@@ -41,7 +41,7 @@ def calibration_page(
     unseen = scores["after, not seen"].doubtful
     how = (
         "Each was fitted to the first and to the last parts of the pairs, and scored on what lies after or before. "
-        "The average of the candidates is what was taken."
+        f"Taken: {found.taken}."
     )
     parts = [
         f"<p>{html.escape(_clock(outcome))} Each pair averages {outcome['readings_per_pair']:.3g} readings.</p>",
@@ -52,7 +52,11 @@ def calibration_page(
         "<h2>Models by their error out of time</h2>",
         f"<p>{how}</p>",
         table(["model", f"RMSE [{made.unit}]"], list(found.rmse.items())),
-        table(["weight and terms of the candidates"], [[words] for words in found.terms[:_TERMS_SHOWN]]),
+        *(
+            [table(["weight and terms of the candidates"], [[w] for w in found.terms[:_TERMS_SHOWN]])]
+            if found.terms
+            else []
+        ),
         "<h2>The calibration file</h2>",
         f"<pre>{html.escape(dump_calibration(single))}</pre>",
     ]
@@ -61,6 +65,9 @@ def calibration_page(
 
 def _clock(outcome: dict[str, Any]) -> str:
     offset_s = float(outcome["clock_offset_s"])
-    if not outcome["clock_certain"]:
-        return "The clocks were taken as they are."
-    return f"The raw clock was found {offset_s / _MINUTE_S:.4g} min ahead of the reference's; that was taken off."
+    said = "The clocks were taken as they are."
+    if outcome["clock_certain"]:
+        said = f"The raw clock was found {offset_s / _MINUTE_S:.4g} min ahead of the reference's; that was taken off."
+    if lag_s := outcome["time_constant_s"]:
+        said += f" The sensor lags by {lag_s:.4g} s (u {outcome['u_time_constant_s']:.2g} s), which is undone first."
+    return said

@@ -20,6 +20,8 @@ __all__ = ["ClockOffset", "average_onto", "estimate_offset", "interval_of"]
 
 _LAGS: Final = 121
 _PAIRS_MIN: Final = 24
+_GROSS: Final = 4.0
+"""Robust standard deviations beyond which a step counts no more."""
 _FOLLOWS: Final = 0.3
 """Correlation of steps below which the sensor hardly follows its reference, and nothing can be said of clocks."""
 
@@ -96,7 +98,7 @@ def estimate_offset(
         raw: (n,)
         offset_max_s: looked for within so much to either side.
     """
-    column = raw[:, None]
+    column = _tamed(raw)[:, None]
     grain_ns = max(interval_of(time_ns), width_ns // 60)
 
     def correlation(offset_ns: int) -> float:
@@ -126,10 +128,23 @@ def estimate_offset(
 
 
 def _step_correlation(start_ns: I64, width_ns: int, one: F64, other: F64) -> float:
-    """Correlation of steps between intervals that follow each other; 0 where there are too few."""
+    """Correlation of steps between intervals that follow each other, the largest clipped; 0 where there are too few."""
     neighbours = np.diff(start_ns) == width_ns
     a, b = np.diff(one)[neighbours], np.diff(other)[neighbours]
     both = np.isfinite(a) & np.isfinite(b)
     if both.sum() < _PAIRS_MIN or not a[both].std() or not b[both].std():
         return 0.0
-    return float(np.corrcoef(a[both], b[both])[0, 1])
+    return float(np.corrcoef(_clipped(a[both]), _clipped(b[both]))[0, 1])
+
+
+def _tamed(raw: F64) -> F64:
+    """Readings that are no measurement, back where the others are: means are not to be made of them."""
+    middle = float(np.nanmedian(raw))
+    reach = _GROSS * 2.0 * 1.4826 * float(np.nanmedian(np.abs(raw - middle)))
+    return np.clip(raw, middle - reach, middle + reach) if reach > 0.0 else raw
+
+
+def _clipped(steps: F64) -> F64:
+    """A few gross readings would say where the clocks stand, and they are alike in nothing."""
+    limit = _GROSS * 1.4826 * float(np.median(np.abs(steps)))
+    return np.clip(steps, -limit, limit) if limit > 0.0 else steps
