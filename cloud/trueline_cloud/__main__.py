@@ -1,4 +1,4 @@
-"""The command line of the cloud: `trueline-cloud serve | ledger | export | key | enroll`.
+"""The command line of the cloud: `trueline-cloud serve | ledger | export | train | key | enroll`.
 
 Promises: every command says what is wrong and what to do about it, and its exit code means something. Refuses to work
 where a library is missing, and names the `pip install` that mends it.
@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from trueline_cloud.learning.options import HELP, add_options
 from trueline_wire.errors import ConfigError, SpoolUnsafe
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ _RFC3339: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d))?", re.ASCII
 )
 _PROGRESS_S: Final = 1.0
+_TRAIN: Final = {"ai_edge_litert", "keras", "matplotlib", "optuna", "sklearn", "tensorflow"}
 _NS: Final = 1_000_000_000
 
 
@@ -83,7 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("trueline"):
             raise
-        print(f'trueline-cloud: {error.name} is missing: pip install "trueline[cloud]"', file=sys.stderr)
+        extra = "train" if (error.name or "").partition(".")[0] in _TRAIN else "cloud"
+        print(f'trueline-cloud: {error.name} is missing: pip install "trueline[{extra}]"', file=sys.stderr)
         return USAGE
     except BrokenPipeError:  # whoever read our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -168,6 +171,10 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--json", action="store_true", help="a summary as one JSON object on stdout")
     add_state(export)
 
+    train = add("train", _train, "make a model that runs on devices, from the store or from recordings", HELP)
+    add_options(train)
+    add_state(train)
+
     key = add("key", _key, "print the cloud's public key, which agents name in their [cloud] table; made on first use")
     key.add_argument("place", type=Path, nargs="?", metavar="CONFIG", help="the same as --config")
     add_state(key)
@@ -246,6 +253,12 @@ def _export(options: argparse.Namespace) -> int:
         if summary.duplicates:
             print(f"{summary.duplicates:,} of them are there twice")
     return FOUND if corrupt else OK
+
+
+def _train(options: argparse.Namespace) -> int:
+    from trueline_cloud.learning.command import run  # noqa: PLC0415
+
+    return run(options, _state(options), parse_time)
 
 
 def _key(options: argparse.Namespace) -> int:

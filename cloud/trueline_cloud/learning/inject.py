@@ -31,8 +31,8 @@ _ROWS_SHORTEST: Final = 5
 _SCALES: Final = (1.0, 6.0)
 
 
-def inject(series: Series, scale: Scale, seed: int) -> tuple[Series, NDArray[np.bool_]]:
-    """A copy with faults, and the rows they are in, (n,) bool.
+def inject(series: Series, scale: Scale, seed: int) -> tuple[Series, NDArray[np.int8]]:
+    """A copy with faults, and what each row holds, (n,): 0 nothing, else the place in `KINDS`, counted from 1.
 
     Args:
         series: normal running; one shorter than twice the longest fault comes back as it is.
@@ -40,15 +40,15 @@ def inject(series: Series, scale: Scale, seed: int) -> tuple[Series, NDArray[np.
         seed: of where, what and how large.
     """
     random = np.random.default_rng(seed)
-    value, marked = series.value.copy(), np.zeros(len(series), np.bool_)
-    while len(series) > 2 * _ROWS_LONGEST and marked.mean() < _SHARE:
+    value, marked = series.value.copy(), np.zeros(len(series), np.int8)
+    while len(series) > 2 * _ROWS_LONGEST and np.mean(marked > 0) < _SHARE:
         length = int(random.integers(_ROWS_SHORTEST, _ROWS_LONGEST))
         start = int(random.integers(0, len(series) - length))
         rows = slice(start, start + length)
         if not marked[max(0, start - _ROWS_LONGEST) : start + length + _ROWS_LONGEST].any() or random.random() < _SHARE:
-            kind = KINDS[int(random.integers(len(KINDS)))]
-            value[rows] = _failed(kind, value[rows], series.value, scale, random)
-            marked[rows] = True
+            kind = int(random.integers(len(KINDS)))
+            value[rows] = _failed(KINDS[kind], value[rows], series.value, scale, random)
+            marked[rows] = kind + 1
     return Series(series.time_ns, value, series.valid, series.channels), marked
 
 

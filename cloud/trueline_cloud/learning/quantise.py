@@ -88,8 +88,9 @@ class Int8:
     def __init__(self, tflite: bytes, answer: tuple[int, ...]) -> None:
         from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - only who measures wants it
 
-        self._interpreter = Interpreter(model_content=tflite, num_threads=1)
-        self._interpreter.allocate_tensors()
+        with quiet():
+            self._interpreter = Interpreter(model_content=tflite, num_threads=1)
+            self._interpreter.allocate_tensors()
         self._batch, self._answer = 1, answer
 
     def __call__(self, value: NDArray[np.float32]) -> NDArray[np.float32]:

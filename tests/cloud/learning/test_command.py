@@ -1,0 +1,146 @@
+"""`trueline-cloud train`: from a folder to a package a device may trust."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pytest
+
+from trueline_cloud.__main__ import main
+from trueline_cloud.learning.options import parse_rate
+from trueline_model.alarm import Alarm, Alarming
+from trueline_model.conformal import Calibration
+from trueline_model.detector import Parts, score_series
+from trueline_model.detectors import detector_from
+from trueline_model.package import Package, read_package
+from trueline_model.series import make_series
+from trueline_wire.errors import ConfigError, NotAuthentic
+from trueline_wire.keys import KeyRing, SigningKey, parse_public_key
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+heavy = pytest.mark.xdist_group("tensorflow")
+
+
+def write(folder: Path, rows: int = 1200) -> None:
+    """Two channels of one wave, a row a minute."""
+    random = np.random.default_rng(6)
+    phase = np.arange(rows) / 9.0
+    value = np.column_stack([np.sin(phase), 5.0 * np.cos(phase)]) + random.normal(size=(rows, 2)) * 0.1
+    lines = [f"{60_000_000_000 * i},{a!r},{b!r}" for i, (a, b) in enumerate(value.tolist())]
+    folder.mkdir()
+    (folder / "a.csv").write_text("\n".join(["time_ns,flow,level", *lines]) + "\n")
+
+
+def run(tmp_path: Path, *more: str) -> int:
+    where = ["--state", str(tmp_path / "state"), "--out", str(tmp_path / "models")]
+    return main(["train", "--data", str(tmp_path / "data"), "--name", "pump", "--epochs", "3", *where, *more])
+
+
+def opened(tmp_path: Path, name: str) -> Package:
+    ring = KeyRing()
+    ring.trust("cloud", parse_public_key(SigningKey.load_or_create(tmp_path / "state" / "cloud.key").public_text))
+    return read_package((tmp_path / "models" / name).read_bytes(), ring)
+
+
+@heavy
+def test_a_folder_becomes_a_package_that_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The package is signed, its golden rows score as it says, calibration and alarm are of held-back rows."""
+    pytest.importorskip("tensorflow")
+    from trueline_cloud.learning.quantise import Int8  # noqa: PLC0415 - TensorFlow is loaded where it is wanted
+
+    write(tmp_path / "data", 1400)
+    assert run(tmp_path, "--model", "autoencoder-conv", "--alarms", "2/hour", "--json") == 0
+    summary = msgspec.json.decode(capsys.readouterr().out)
+    package = opened(tmp_path, "pump-1.tlm")
+    manifest = package.manifest
+    assert [one.name for one in manifest.inputs] == ["flow", "level"]
+    assert manifest.interval_s == 60.0
+    assert manifest.trained.rows == 980
+    network = Int8(package.network, (manifest.settings["rows"], 2))
+    detector = detector_from(Parts(manifest.kind, manifest.settings, dict(package.arrays)), network)
+    golden = package.golden
+    again = score_series(detector, make_series(golden.value, valid=golden.valid)).score
+    np.testing.assert_array_equal(again, golden.score)
+    assert np.isfinite(golden.score).sum() >= 64
+    assert Calibration.from_arrays(package.calibration).rows > 50
+    assert Alarming.from_arrays(Alarm(**manifest.alarm), package.alarm).recipe.per_s == 3600.0
+    assert summary["metrics"] == manifest.metrics
+    assert manifest.metrics["size_bytes"] == len(package.network)
+    report = (tmp_path / "models" / "pump-1.html").read_text()
+    for word in ("level", "nothing", "int8 against float"):
+        assert word in report
+    assert "<script" not in report
+    assert not list((tmp_path / "models").glob("*.npz"))
+
+
+@heavy
+def test_auto_stays_in_the_budget_and_counts_versions(tmp_path: Path) -> None:
+    """With auto, what is too large is not chosen; a version is not written twice; a foreign key does not open it."""
+    pytest.importorskip("tensorflow")
+    write(tmp_path / "data", 900)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "pump-4.tlm").write_bytes(b"")
+    assert (
+        run(tmp_path, "--trials", "2", "--epochs", "1", "--budget-kb", "12") == 1
+    )  # a week is more than it has seen: no alarm
+    package = opened(tmp_path, "pump-5.tlm")
+    assert len(package.network) <= 12 * 1024
+    assert not package.alarm
+    other = KeyRing()
+    other.trust("cloud", parse_public_key(SigningKey.load_or_create(tmp_path / "other.key").public_text))
+    with pytest.raises(NotAuthentic):
+        read_package((tmp_path / "models" / "pump-5.tlm").read_bytes(), other)
+
+
+@heavy
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--model", "oracle"], "there are auto, autoencoder-conv"),
+        (["--model", "autoencoder-conv", "--alarms", "1/week"], "cannot be promised from"),
+        (["--alarms", "often"], "'often' is no rate"),
+        (["--stream", "s", "--device", "d"], "--device D --stream S, or --data PATH"),
+        (["--channels", "speed"], "no channel is called 'speed'; there are: flow, level"),
+        (["--trials", "1", "--budget-us", "0.001"], "no network is within 64 KB and 0.001 us"),
+    ],
+)
+def test_a_mistake_is_told_with_its_mend(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
+) -> None:
+    """Nothing is written, and the exit code says that nothing was done."""
+    pytest.importorskip("tensorflow")
+    write(tmp_path / "data", 1000)
+    assert run(tmp_path, *more) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("models/*.tlm"))
+
+
+def test_no_other_command_loads_tensorflow() -> None:
+    """The service, the ledger and the agent run without TensorFlow, Optuna and scikit-learn."""
+    look = "import sys, trueline_cloud.__main__, trueline_cloud.service, trueline_edge.__main__, trueline_edge.agent;"
+    heavy_ones = subprocess.run(
+        [sys.executable, "-c", look + "print({'tensorflow', 'keras', 'optuna', 'sklearn'} & set(sys.modules))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert heavy_ones.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(("text", "rate"), [("1/week", (1.0, 604_800.0)), ("0.5/hour", (0.5, 3600.0))])
+def test_a_rate_is_read(text: str, rate: tuple[float, float]) -> None:
+    """Events and the seconds they may come in."""
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["0/day", "-1/day", "1/fortnight", "1", ""])
+def test_what_is_no_rate_is_refused(text: str) -> None:
+    """With an example of one."""
+    with pytest.raises(ConfigError, match="1/week"):
+        parse_rate(text)
