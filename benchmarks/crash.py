@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 _ROOT = Path(__file__).parents[1]
-_ORDER = ("R1", "R2", "R3", "R6", "R7", "R8", "R13", "R14", "R15", "Forks")
+_ORDER = ("R1", "R2", "R3", "R6", "R7", "R8", "R13", "R14", "R15", "R18", "R19", "Forks")
 _FAULTS = {
     "R1": "kill -9 of the agent at random moments",
     "R2": "kill -9 of the cloud at named points and at random",
@@ -30,6 +30,8 @@ _FAULTS = {
     "R13": "CoAP: 20 % loss each way, doubles, reordering",
     "R14": "malformed payloads, half of them signed",
     "R15": "hostile broker, forged ACKs, garbage at our listeners",
+    "R18": "poison models: unsigned, and signed by mistake",
+    "R19": "the power goes while a model is changed",
     "Forks": "cards restored or cloned, journal restored",
 }
 _HEAD = """# Reliability: what was broken on purpose, and what came of it

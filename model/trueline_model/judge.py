@@ -17,7 +17,7 @@ import numpy as np
 
 from trueline_model.alarm import Alarm, Alarming
 from trueline_model.conformal import Calibration
-from trueline_model.load import detector_of
+from trueline_model.load import ROWS_MAX, detector_of
 from trueline_wire.errors import ConfigError, NeverRetry
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Judge:
         good = valid[rows]
         cells = np.where(good, value[rows], 0.0)
         inner = None if state is None else _part(state, "detector.")
-        for start, end in pairwise([*sorted({0, *gaps}), len(rows)]):
+        for start, end in pairwise([*sorted({0, *gaps, *range(0, len(rows), ROWS_MAX)}), len(rows)]):
             scored = self.detector.score(cells[start:end], good[start:end], None if start in gaps else inner)
             inner = scored.state
             said.score[rows[start:end]] = np.where(np.isfinite(scored.score), scored.score, np.nan)

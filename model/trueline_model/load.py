@@ -7,6 +7,7 @@ know what runs a network: that comes in as a callable.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
@@ -20,11 +21,14 @@ from trueline_wire.errors import ConfigError, NeverRetry
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from trueline_model.detector import Detector, Scored
+    from trueline_model.detector import Detector
     from trueline_model.detectors.network import Model
     from trueline_model.package import Package
 
-__all__ = ["NetworkRunner", "check_golden", "detector_of", "golden_of"]
+__all__ = ["ROWS_MAX", "NetworkRunner", "check_golden", "detector_of", "golden_of"]
+
+ROWS_MAX: Final = 1024
+"""Rows a detector is given at once: windows of very many at a time are memory, and no faster."""
 
 _SINGLE_ROWS: Final = 64
 """Golden rows that are also scored one by one."""
@@ -109,8 +113,9 @@ def check_golden(detector: Detector, golden: Golden, tolerance: float) -> None:
     Raises:
         NeverRetry: it does not, or says another thing where the rows are cut elsewhere.
     """
-    whole = detector.score(golden.value, golden.valid)
-    wanted, got = golden.score, whole.score
+    rows = len(golden.score)
+    got = _score(detector, golden, [*range(0, rows, ROWS_MAX), rows])
+    wanted = golden.score
     if got.shape != wanted.shape or not np.array_equal(np.isnan(got), np.isnan(wanted)):
         raise NeverRetry("golden rows: it speaks of other rows than it should")
     # Of a row nobody speaks of, nothing is compared; an infinite score differs from every finite one.
@@ -121,19 +126,18 @@ def check_golden(detector: Detector, golden: Golden, tolerance: float) -> None:
             f"golden rows: row {row} scores {got[row]:.6g}, and {wanted[row]:.6g} was written down: "
             "it does not run here as where it was made"
         )
-    _check_cuts(detector, golden, whole)
-
-
-def _check_cuts(detector: Detector, golden: Golden, whole: Scored) -> None:
-    """Row by row, then the rest at once: the same bits."""
-    rows, state, scores = min(_SINGLE_ROWS, len(golden.score)), None, []
-    for start, end in [*((row, row + 1) for row in range(rows)), (rows, len(golden.score))]:
-        scored = detector.score(golden.value[start:end], golden.valid[start:end], state)
-        scores.append(scored.score)
-        state = scored.state
-    if not _same_bits(np.concatenate(scores), whole.score):
+    # Row by row, then the rest: the same bits.
+    single = min(_SINGLE_ROWS, rows)
+    again = _score(detector, golden, [*range(single), *range(single, rows, ROWS_MAX), rows])
+    if not np.array_equal(again, got, equal_nan=True):
         raise NeverRetry("golden rows: the scores depend on where the rows are cut")
 
 
-def _same_bits(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
-    return bool(np.array_equal(one, other, equal_nan=True))
+def _score(detector: Detector, golden: Golden, cuts: list[int]) -> NDArray[np.float64]:
+    """(g,) the scores of the golden rows, in batches from each cut to the next."""
+    state, scores = None, []
+    for start, end in pairwise(cuts):
+        scored = detector.score(golden.value[start:end], golden.valid[start:end], state)
+        scores.append(scored.score)
+        state = scored.state
+    return np.concatenate(scores)
