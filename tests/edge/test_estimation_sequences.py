@@ -39,14 +39,14 @@ def judge(implementation: Any, value: Array, clock_ns: NDArray[np.int64], cut: i
         patch.setattr(kernels, "_hot", implementation)
         within = sequences.limits(value, (-30.0, 5.0), (-inf, 1.0))
         value = np.where(np.isinf(value), np.nan, value)  # which is out of all limits, and compared with nothing
-        past, leaps = np.full((4, 2), np.nan), sequences.leaps_fresh(2)
+        past, leaps = sequences.repeats_fresh(4, 2), sequences.leaps_fresh(2)
         said, before_ns = [], 0
         for part, clock in ((value[:cut], clock_ns[:cut]), (value[cut:], clock_ns[cut:])):
             flat, past = sequences.repeats(past, part, np.array([0.0, 0.6]), 2)
             fast, leaps = sequences.leaps(leaps, part, clock - before_ns, np.array([0.0, 0.5]), 0.4, 3.0, 3)
             before_ns = int(clock[-1]) if len(clock) else before_ns
             said.append(np.concatenate([flat, fast], axis=1))
-    return [within, np.concatenate(said), past, *leaps]
+    return [within, np.concatenate(said), *past, *leaps]
 
 
 @pytest.mark.skipif(hot is None, reason="the extension was not built")
@@ -98,7 +98,7 @@ def test_three_examples_a_reader_can_check() -> None:
     """Outside is bad, implausible doubtful; the third of the same is doubtful, the fifth bad; a leap is bad."""
     column = np.array([[1.0], [6.0], [3.0], [np.nan]])
     assert sequences.limits(column, (0.0, 5.0), (0.0, 2.0))[:, 0].tolist() == [1, 3, 2, 0]
-    same, _ = sequences.repeats(np.full((4, 1), np.nan), np.full((6, 1), 7.0), np.zeros(1), 2)
+    same, _ = sequences.repeats(sequences.repeats_fresh(4, 1), np.full((6, 1), 7.0), np.zeros(1), 2)
     assert same[:, 0].tolist() == [0, 0, 2, 2, 3, 3]
     clock_ns = np.arange(6, dtype=np.int64) * 10**9
     steady = np.array([[1.0], [1.0], [50.0], [1.0], [1.0], [3.0]])

@@ -301,7 +301,7 @@ class Readings:
         readings = object.__new__(cls)
         columns: dict[str, NDArray[Any]] = {"time_ns": time_ns, "value": value, "u": u, "flag": flag, "reason": reason}
         for column in columns.values():
-            column.flags.writeable = False
+            column.setflags(write=False)
         readings.__dict__.update(columns, schema=schema)
         return readings
 
@@ -373,9 +373,10 @@ class Readings:
 
     def judged(self, flag: NDArray[np.uint8], reason: NDArray[np.uint32]) -> Readings:
         """The same readings with other columns of judgement, of the right shapes and types, that are given away."""
+        flag.setflags(write=False)
+        reason.setflags(write=False)
         judged = object.__new__(Readings)
-        flag.flags.writeable = reason.flags.writeable = False
-        vars(judged).update(vars(self), flag=flag, reason=reason)
+        judged.__dict__.update(self.__dict__, flag=flag, reason=reason)
         return judged
 
     def with_schema(self, schema: Schema) -> Readings:

@@ -1,101 +1,148 @@
-# Part of hot.pyx: the twins of textbook/sequences.py, which judge cell by cell.
+# Part of hot.pyx: the twins of textbook/sequences.py and textbook/beside.py, which judge cell by cell.
+
+cdef extern from "cells.h":
+    ctypedef struct Leap:
+        double* believed
+        int64_t* age_ns
+        double* waiting
+        int64_t* waiting_age_ns
+        int64_t* agreeing
+    Py_ssize_t pick_cells(const double* z, Py_ssize_t z_step, const unsigned char* grade, Py_ssize_t grade_step,
+                          int worst, double* out, Py_ssize_t count) noexcept nogil
+    void there_cells(const double* z, Py_ssize_t z_step, const unsigned char* grade, Py_ssize_t grade_step, int worst,
+                     unsigned char* out, Py_ssize_t count) noexcept nogil
+    void look_up_cells(const unsigned char* verdict, const unsigned char* grade, const unsigned int* bits,
+                       const unsigned char* table, const unsigned int* bits_of, unsigned char* new_grade,
+                       unsigned int* new_bits, Py_ssize_t count) noexcept nogil
+    void limit_cells(const double* z, Py_ssize_t step, double low, double high, double inner_low, double inner_high,
+                     unsigned char* verdict, Py_ssize_t count) noexcept nogil
+    void leap_cells(Leap past, Columns value, const int64_t* clock_ns, const double* step, double suspect_per_s,
+                    double fail_per_s, int step_samples, Py_ssize_t n, Py_ssize_t channels,
+                    unsigned char* verdict) noexcept nogil
+    void repeat_cells(double* ring, int64_t* at, Columns value, const double* tolerance, int fail, int suspect,
+                      Py_ssize_t n, Py_ssize_t channels, unsigned char* verdict) noexcept nogil
+    void pace_rows(int64_t last, const int64_t* time_ns, Py_ssize_t n, int64_t* since, int64_t* least,
+                   int64_t* most) noexcept nogil
+
+
+cdef inline bint whole(const double[:, :] value, const unsigned char[:, :] grade) noexcept nogil:
+    """Do all their cells lie side by side?"""
+    cdef Py_ssize_t channels = value.shape[1]
+    return (value.strides[1] == 8 and value.strides[0] == 8 * channels
+            and grade.strides[1] == 1 and grade.strides[0] == channels)
+
+
+cdef inline bint every(const unsigned char[:] column) noexcept nogil:
+    cdef Py_ssize_t k
+    for k in range(column.shape[0]):
+        if not column[k]:
+            return False
+    return True
+
 
 def pick(const double[:, :] value, const unsigned char[:, :] grade, int worst, const unsigned char[:] column,
          double[:, ::1] out):
     cdef Py_ssize_t n = value.shape[0], channels = value.shape[1], i, k, others = 0
-    cdef double z
+    cdef Columns z = columns(value)
+    cdef bint all_meant = every(column)
     with nogil:
+        if all_meant and whole(value, grade):
+            others = pick_cells(z.at, 1, &grade[0, 0], 1, worst, &out[0, 0], n * channels)
+            n = 0
         for i in range(n):
+            others += pick_cells(z.at + i * z.row, z.step, &grade[i, 0], grade.strides[1], worst, &out[i, 0], channels)
             for k in range(channels):
-                z = value[i, k]
-                if isfinite(z) and grade[i, k] < worst and column[k]:
-                    out[i, k] = z
-                else:
+                if not all_meant and not column[k] and not isnan(out[i, k]):
                     out[i, k] = NAN
                     others += 1
     return others
 
 
-def look_up(const unsigned char[:, :] verdict, const unsigned char[:, :] grade, const unsigned int[:, :] bits,
+def there(const double[:, :] value, const unsigned char[:, :] grade, int worst, const unsigned char[:] column,
+          unsigned char[:, ::1] out):
+    cdef Py_ssize_t n = value.shape[0], channels = value.shape[1], i, k
+    cdef Columns z = columns(value)
+    cdef bint all_meant = every(column)
+    with nogil:
+        if all_meant and whole(value, grade):
+            there_cells(z.at, 1, &grade[0, 0], 1, worst, &out[0, 0], n * channels)
+            n = 0
+        for i in range(n):
+            there_cells(z.at + i * z.row, z.step, &grade[i, 0], grade.strides[1], worst, &out[i, 0], channels)
+            for k in range(channels):
+                out[i, k] &= column[k]
+
+
+def look_up(const unsigned char[:, ::1] verdict, const unsigned char[:, ::1] grade, const unsigned int[:, ::1] bits,
             const unsigned char[:, ::1] table, const unsigned int[::1] bits_of,
             unsigned char[:, ::1] new_grade, unsigned int[:, ::1] new_bits):
-    cdef Py_ssize_t n = grade.shape[0], channels = grade.shape[1], i, k
     with nogil:
-        for i in range(n):
-            for k in range(channels):
-                new_grade[i, k] = table[verdict[i, k], grade[i, k]]
-                new_bits[i, k] = bits[i, k] | bits_of[verdict[i, k]]
+        look_up_cells(&verdict[0, 0], &grade[0, 0], &bits[0, 0], &table[0, 0], &bits_of[0], &new_grade[0, 0],
+                      &new_bits[0, 0], grade.shape[0] * grade.shape[1])
 
 
 def limits(const double[:, :] value, double low, double high, double inner_low, double inner_high,
            unsigned char[:, ::1] verdict):
-    cdef Py_ssize_t n = value.shape[0], channels = value.shape[1], i, k
-    cdef double z
+    cdef Py_ssize_t n = value.shape[0], channels = value.shape[1], i
+    cdef Columns z = columns(value)
     with nogil:
+        if z.step == 1 and z.row == channels:
+            limit_cells(z.at, 1, low, high, inner_low, inner_high, &verdict[0, 0], n * channels)
+            n = 0
         for i in range(n):
-            for k in range(channels):
-                z = value[i, k]
-                verdict[i, k] = (z == z) + ((z < inner_low) | (z > inner_high))
-                if (z < low) | (z > high):
-                    verdict[i, k] = 3
+            limit_cells(z.at + i * z.row, z.step, low, high, inner_low, inner_high, &verdict[i, 0], channels)
 
 
-def repeats(double[:, ::1] past, const double[:, :] value, const double[::1] tolerance, int suspect,
+def repeats(double[:, ::1] past, int64_t[::1] at, const double[:, :] value, const double[::1] tolerance, int suspect,
             unsigned char[:, ::1] verdict):
-    cdef Py_ssize_t n = value.shape[0], channels = value.shape[1], fail = past.shape[0], i, k, at, j, run
-    cdef double z, within, low, high
-    cdef double* values = <double*>malloc((fail + n) * sizeof(double))
-    if values == NULL:
-        raise MemoryError
+    cdef Columns z = columns(value)
     with nogil:
-        for k in range(channels):
-            for j in range(fail):
-                values[j] = past[j, k]
-            at, run, within = fail, -1, tolerance[k]
-            for i in range(n):
-                z = value[i, k]
-                verdict[i, k] = 0
-                if isnan(z):
-                    continue
-                if run >= 0 and z == values[at - 1]:
-                    run = min(run + 1, fail)  # what was near the one before is as near to its like
-                else:
-                    run = 0
-                    while run < fail and fabs(z - values[at - 1 - run]) <= within:
-                        run += 1
-                if not isnan(values[at - suspect]):
-                    verdict[i, k] = 3 if run >= fail else 2 if run >= suspect else 1
-                values[at] = z
-                at += 1
-            for j in range(fail):
-                past[j, k] = values[at - fail + j]
-    free(values)
+        repeat_cells(&past[0, 0], &at[0], z, &tolerance[0], <int>past.shape[1], suspect, value.shape[0],
+                     value.shape[1], &verdict[0, 0])
 
 
-def leaps(const double[:, :] value, const long long[::1] clock_ns, const double[::1] step, double suspect_per_s,
-          double fail_per_s, int step_samples, double[::1] believed, long long[::1] age_ns, double[::1] waiting,
-          long long[::1] waiting_age_ns, long long[::1] agreeing, unsigned char[:, ::1] verdict):
-    cdef Py_ssize_t n = value.shape[0], channels = value.shape[1], i, k
-    cdef double x, change, elapsed_s
-    cdef long long now_ns
-    cdef bint known
+def leaps(const double[:, :] value, const int64_t[::1] clock_ns, const double[::1] step, double suspect_per_s,
+          double fail_per_s, int step_samples, double[::1] believed, int64_t[::1] age_ns, double[::1] waiting,
+          int64_t[::1] waiting_age_ns, int64_t[::1] agreeing, unsigned char[:, ::1] verdict):
+    cdef Leap past
+    cdef Columns z = columns(value)
+    past.believed, past.age_ns, past.waiting = &believed[0], &age_ns[0], &waiting[0]
+    past.waiting_age_ns, past.agreeing = &waiting_age_ns[0], &agreeing[0]
+    with nogil:
+        leap_cells(past, z, &clock_ns[0], &step[0], suspect_per_s, fail_per_s, step_samples,
+                   value.shape[0], value.shape[1], &verdict[0, 0])
+
+
+def paces(int64_t last, const int64_t[:] time_ns, int64_t[::1] since):
+    cdef int64_t least, most
+    if time_ns.shape[0] > 1 and time_ns.strides[0] != 8:
+        time_ns = time_ns.copy()
+    with nogil:
+        pace_rows(last, &time_ns[0], time_ns.shape[0], &since[0], &least, &most)
+    return least, most
+
+
+def beside(const double[:, :] value, const float[:, :] u, const unsigned char[:, :] grade,
+           const unsigned int[:, :] bits, const double[:, :] more, const double[:, :] variance, int good,
+           double[:, ::1] all_value, float[:, ::1] all_u, unsigned char[:, ::1] all_grade,
+           unsigned int[:, ::1] all_bits):
+    cdef Py_ssize_t n = value.shape[0], first = value.shape[1], k = more.shape[1], i, j, missing = 0
+    cdef double z, p
     with nogil:
         for i in range(n):
-            now_ns = clock_ns[i]
-            for k in range(channels):
-                x = value[i, k]
-                verdict[i, k] = 0
-                if isnan(x):
-                    continue
-                known = not isnan(believed[k])
-                change, elapsed_s = fabs(x - believed[k]) - step[k], (now_ns + age_ns[k]) * 1e-9
-                if not known or change > fail_per_s * elapsed_s:
-                    change, elapsed_s = fabs(x - waiting[k]) - step[k], (now_ns + waiting_age_ns[k]) * 1e-9
-                    agreeing[k] = agreeing[k] + 1 if agreeing[k] > 0 and change <= fail_per_s * elapsed_s else 1
-                    waiting[k], waiting_age_ns[k] = x, -now_ns
-                    if agreeing[k] < (step_samples if known else 2):
-                        verdict[i, k] = 3 if known else 0
-                        continue
-                believed[k], age_ns[k] = x, -now_ns
-                agreeing[k] = 0
-                verdict[i, k] = 2 if change > suspect_per_s * elapsed_s else 1
+            for j in range(first):
+                all_value[i, j] = value[i, j]
+            for j in range(first):
+                all_u[i, j] = u[i, j]
+            for j in range(first):
+                all_grade[i, j] = grade[i, j]
+            for j in range(first):
+                all_bits[i, j] = bits[i, j]
+            for j in range(k):
+                z, p = more[i, j], variance[i, j]
+                all_value[i, first + j] = z
+                all_u[i, first + j] = <float>sqrt(p) if p < INFINITY else NAN
+                all_grade[i, first + j] = good
+                all_bits[i, first + j] = 0
+                missing += isnan(z)
+    return missing

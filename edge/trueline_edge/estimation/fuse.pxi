@@ -122,30 +122,23 @@ def fuse_level(
     free(work)
 
 
+cdef extern from "level.h":
+    void credit_levels(Columns value, Columns stated, Columns r, Columns widening, const double* dt_s, Py_ssize_t n,
+                       Py_ssize_t channels, const double* mean, const double* var, const double* innovation,
+                       const double* nis, double gate, double share, const double* declared, const double* common,
+                       double* last, double* total, double* weight, unsigned char* refused,
+                       Py_ssize_t* count) noexcept nogil
+
+
 def credit(const double[:, :] value, const double[:, :] stated, const double[:, :] r, const double[:, :] widening,
            const double[::1] dt_s, const double[:, ::1] mean, const double[:, ::1] var,
            const double[:, ::1] innovation, const double[:, ::1] nis, double gate, double share,
            const double[::1] declared, const double[::1] common, double[::1] last,
            double[:, ::1] total, double[:, ::1] weight, unsigned char[:, ::1] refused):
-    cdef Py_ssize_t n = value.shape[0], channels = value.shape[1], i, k, count = 0
-    cdef double z, e, rest, gate2 = gate * gate
-    cdef bint stayed, idle
+    cdef Py_ssize_t count
+    cdef Columns z = columns(value), u2 = columns(stated), noise = columns(r), wide = columns(widening)
     with nogil:
-        for i in range(n):
-            idle = dt_s[i] <= 0.0
-            for k in range(channels):
-                z, e = value[i, k], innovation[i, k]
-                if not isnan(declared[k]):
-                    last[k] = declared[k]
-                elif not isnan(z):
-                    rest = stated[i, k] - r[i, k]
-                    last[k] = rest if rest > 0.0 else 0.0
-                if isinf(var[i, k]):
-                    total[i, k] = stated[i, k] * widening[i, k]
-                else:
-                    total[i, k] = var[i, k] + last[k] + common[k]
-                stayed = nis[i, k] > gate2 and fabs(mean[i, k] - (z - e)) < share * fabs(e)
-                refused[i, k] = stayed
-                count += stayed
-                weight[i, k] = 1.0 if isfinite(z) and not idle and not stayed else 0.0
+        credit_levels(z, u2, noise, wide, &dt_s[0], value.shape[0],
+                      value.shape[1], &mean[0, 0], &var[0, 0], &innovation[0, 0], &nis[0, 0], gate, share,
+                      &declared[0], &common[0], &last[0], &total[0, 0], &weight[0, 0], &refused[0, 0], &count)
     return count

@@ -9,77 +9,133 @@ cdef Pair* network(int width) except NULL:
     return pairs
 
 
+cdef inline unsigned char judged(double z, double median, double mad, double threshold, double far,
+                                 double floor) noexcept nogil:
+    if isnan(median) or not isfinite(z):
+        return 0
+    if not beyond(z, median, mad, threshold, floor):
+        return 1
+    return 3 if fabs(z - median) > far * MAD_TO_SIGMA * mad else 2
+
+
+cdef inline void turn(Lane* window, int lane, int width, int from_, int to) noexcept nogil:
+    """The values of a lane, the oldest at `from_`, to where the oldest is at `to`."""
+    cdef double kept[WINDOW_MAX]
+    cdef int j
+    for j in range(width):
+        kept[j] = window[(from_ + j) % width][lane]
+    for j in range(width):
+        window[(to + j) % width][lane] = kept[j]
+
+
+cdef struct Hampel:  # up to eight channels
+    Lane window[WINDOW_MAX]
+    int here[8]
+    int waits[8]
+    double* waiting[8]
+    int next  # where all windows are full, the place of the oldest value of each; else 0, where it is in each
+
+
+cdef bint take_one(Hampel* past, int l, double z, bint out, int width, int step_samples) noexcept nogil:
+    """What is good goes into the window, whose oldest value has gone; what is not, waits. Is the window full?"""
+    cdef int j, start
+    if out:
+        past.waiting[l][past.waits[l]] = z
+        past.waits[l] += 1
+        if past.waits[l] >= step_samples:
+            start = max(0, past.waits[l] - width)
+            past.here[l] = past.waits[l] - start
+            for j in range(past.here[l]):
+                past.window[(past.next + j) % width][l] = past.waiting[l][start + j]
+            past.waits[l] = 0
+    elif isfinite(z):
+        if past.here[l] == width:
+            for j in range(width - 1):
+                past.window[(past.next + j) % width][l] = past.window[(past.next + j + 1) % width][l]
+            past.here[l] -= 1
+        past.window[(past.next + past.here[l]) % width][l] = z
+        past.here[l] += 1
+        past.waits[l] = 0
+    return past.here[l] == width
+
+
 def hampel(
-    double[:, ::1] state, const double[:, :] value, int width, double threshold, const double[::1] floor,
-    int step_samples, int judges, double[:, ::1] medians, double[:, ::1] mads, unsigned char[:, ::1] rejected,
+    double[:, ::1] state, const double[:, :] value, int width, double threshold, double far, const double[::1] floor,
+    int step_samples, int judges, double[:, ::1] medians, double[:, ::1] mads, unsigned char[:, ::1] verdict,
 ):
-    cdef Py_ssize_t n = value.shape[0], channels = value.shape[1], group, first, lanes, i
-    cdef int l, j, start, pairs_count = sorting_network(width, NULL)
-    cdef Lane window[WINDOW_MAX]
+    cdef Py_ssize_t n = value.shape[0], channels = value.shape[1], group, first, i
+    cdef int l, j, lanes, others, pairs_count = sorting_network(width, NULL)
+    cdef Hampel past
     cdef Lane sorted_[WINDOW_MAX]
     cdef double few[WINDOW_MAX]
-    cdef double middle[8]
-    cdef double deviation[8]
-    cdef int here[8]
-    cdef int next_[8]
-    cdef int waits[8]
-    cdef double z
+    cdef Lane z
+    cdef Lane least
+    cdef Lane middle
+    cdef Lane deviation
+    cdef Lane oldest
+    cdef int64_t plain[8]
     cdef double* kept
-    cdef double* waiting
-    cdef bint out, some_full
+    cdef unsigned char said
+    cdef bint full, waiting
+    cdef Columns table = columns(value)
     cdef Pair* pairs = network(width)
     with nogil:
         for group in range((channels + LANES - 1) // LANES):
             first = group * LANES
-            lanes = min(<Py_ssize_t>LANES, channels - first)
-            memset(window, 0, sizeof(window))
+            lanes = <int>min(<Py_ssize_t>LANES, channels - first)
+            memset(past.window, 0, width * sizeof(Lane))
+            past.next, full, waiting = 0, judges <= width, True
+            for l in range(LANES):
+                z[l], least[l] = 0.0, INFINITY
             for l in range(lanes):
                 kept = &state[first + l, 0]
-                here[l], waits[l] = <int>kept[0], <int>kept[1]
-                next_[l] = here[l] % width
-                for j in range(here[l]):
-                    window[j][l] = kept[2 + j]
+                past.here[l], past.waits[l], least[l] = <int>kept[0], <int>kept[1], floor[first + l]
+                past.waiting[l] = kept + 2 + width
+                full = full and past.here[l] == width
+                for j in range(past.here[l]):
+                    past.window[j][l] = kept[2 + j]
             for i in range(n):
-                some_full = False
-                for l in range(lanes):
-                    some_full = some_full or here[l] == width
-                if some_full:
-                    memcpy(sorted_, window, width * sizeof(Lane))
-                    judge_lanes(sorted_, width, pairs_count, pairs, middle, deviation)
-                for l in range(lanes):
-                    if here[l] < width or here[l] < judges:
-                        if here[l] < judges:
+                take(z, table, i, first, lanes)
+                judge_row(past.window, sorted_, width, pairs_count, pairs, z, threshold, least, middle, deviation,
+                          plain, &others)
+                if full:
+                    copy_lane(oldest, past.window[past.next])
+                    copy_lane(past.window[past.next], z)
+                    past.next = past.next + 1 if past.next + 1 < width else 0
+                    mark(&verdict[i, first], 1, lanes)
+                    if others or waiting:
+                        waiting = False
+                        for l in range(lanes):
+                            if plain[l]:
+                                past.waits[l] = 0
+                                continue
+                            said = judged(z[l], middle[l], deviation[l], threshold, far, least[l])
+                            verdict[i, first + l] = said
+                            past.window[past.next - 1 if past.next else width - 1][l] = oldest[l]
+                            turn(past.window, l, width, past.next - 1 if past.next else width - 1, past.next)
+                            full = take_one(&past, l, z[l], said > 1, width, step_samples) and full
+                            waiting = waiting or past.waits[l] > 0
+                else:
+                    full = judges <= width
+                    for l in range(lanes):
+                        if past.here[l] < judges:
                             middle[l] = deviation[l] = NAN
-                        else:
-                            for j in range(here[l]):
-                                few[j] = window[j][l]
-                            judge_few(few, here[l], &middle[l], &deviation[l])
-                    z = value[i, first + l]
-                    out = beyond(z, middle[l], deviation[l], threshold, floor[first + l])
-                    medians[i, first + l], mads[i, first + l], rejected[i, first + l] = middle[l], deviation[l], out
-                    waiting = &state[first + l, 2 + width]
-                    if out:
-                        waiting[waits[l]] = z
-                        waits[l] += 1
-                        if waits[l] >= step_samples:
-                            start = max(0, waits[l] - width)
-                            here[l] = waits[l] - start
-                            for j in range(here[l]):
-                                window[j][l] = waiting[start + j]
-                            next_[l] = here[l] % width
-                            waits[l] = 0
-                    elif isfinite(z):
-                        window[next_[l]][l] = z
-                        next_[l] = 0 if next_[l] + 1 == width else next_[l] + 1
-                        here[l] = min(here[l] + 1, width)
-                        waits[l] = 0
+                        elif past.here[l] < width:
+                            for j in range(past.here[l]):
+                                few[j] = past.window[(past.next + j) % width][l]
+                            judge_few(few, past.here[l], &middle[l], &deviation[l])
+                        said = judged(z[l], middle[l], deviation[l], threshold, far, least[l])
+                        verdict[i, first + l] = said
+                        full = take_one(&past, l, z[l], said > 1, width, step_samples) and full
+                    waiting = True
+                give(&medians[i, first], middle, lanes)
+                give(&mads[i, first], deviation, lanes)
             for l in range(lanes):
                 kept = &state[first + l, 0]
-                kept[0], kept[1] = here[l], waits[l]
-                start = next_[l] if here[l] == width else 0
+                kept[0], kept[1] = past.here[l], past.waits[l]
                 for j in range(width):
-                    kept[2 + j] = window[(start + j) % width][l] if j < here[l] else 0.0
-                for j in range(waits[l], step_samples):
+                    kept[2 + j] = past.window[(past.next + j) % width][l] if j < past.here[l] else 0.0
+                for j in range(past.waits[l], step_samples):
                     kept[2 + width + j] = 0.0
     free(pairs)
 
@@ -92,8 +148,8 @@ cdef inline int lacks(const double* row) noexcept nogil:
 
 
 def hampel_centred(
-    double[:, ::1] state, const double[:, :] value, int width, double threshold, const double[::1] floor,
-    int judges, double[:, ::1] medians, double[:, ::1] mads, unsigned char[:, ::1] rejected,
+    double[:, ::1] state, const double[:, :] value, int width, double threshold, double far, const double[::1] floor,
+    int judges, double[:, ::1] medians, double[:, ::1] mads, unsigned char[:, ::1] verdict,
 ):
     cdef Py_ssize_t n = value.shape[0], channels = value.shape[1], group, first, lanes, i
     cdef int half = width // 2, span = 2 * half + 1, l, j, at, count, where, pairs_count, lacking_rows
@@ -103,8 +159,8 @@ def hampel_centred(
     cdef double few[WINDOW_MAX]
     cdef double middle[8]
     cdef double deviation[8]
-    cdef double z
-    cdef bint out, all_there
+    cdef unsigned char said
+    cdef bint all_there
     cdef Pair* pairs = network(2 * half)
     pairs_count = sorting_network(2 * half, NULL)
     with nogil:
@@ -143,13 +199,12 @@ def hampel_centred(
                             middle[l] = deviation[l] = NAN
                         elif count < 2 * half:
                             judge_few(few, count, &middle[l], &deviation[l])
-                    z = rows[where][l]
-                    out = beyond(z, middle[l], deviation[l], threshold, floor[first + l])
-                    if out:
+                    said = judged(rows[where][l], middle[l], deviation[l], threshold, far, floor[first + l])
+                    if said > 1:
                         rows[where][l] = NAN
                         lacking_rows += 1 - lacking[where]
                         lacking[where] = 1
-                    medians[i, first + l], mads[i, first + l], rejected[i, first + l] = middle[l], deviation[l], out
+                    medians[i, first + l], mads[i, first + l], verdict[i, first + l] = middle[l], deviation[l], said
                 at = 0 if at + 1 == span else at + 1
             for l in range(lanes):
                 for j in range(2 * half):

@@ -4,21 +4,44 @@ source; the tests hold the two together. Nothing here takes the GIL while it wor
 files included below holds the twins of one or two files of the textbook."""
 
 from libc.math cimport INFINITY, NAN, exp, fabs, isfinite, isinf, isnan, pow, sqrt
+from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 cdef extern from "lanes.h":
     enum: LANES
     enum: WINDOW_MAX
+    double MAD_TO_SIGMA
     ctypedef double Lane[8]
     ctypedef unsigned char Pair[2]
+    ctypedef struct Columns:
+        const double* at
+        Py_ssize_t row
+        Py_ssize_t step
+    void take(double* to, Columns source, Py_ssize_t row, Py_ssize_t first, int lanes) noexcept nogil
+    void give(double* to, const double* source, int lanes) noexcept nogil
+    void copy_lane(double* to, const double* source) noexcept nogil
+    void mark(unsigned char* to, unsigned char what, int lanes) noexcept nogil
     void look_at_processor()
     int sorting_network(int width, Pair* pairs) noexcept nogil
     void judge_lanes(Lane* s, int width, int pairs_count, Pair* pairs, double* median, double* mad) noexcept nogil
+    void judge_row(const Lane* window, Lane* room, int width, int pairs_count, Pair* pairs, const double* z,
+                   double threshold, const double* floor, double* median, double* mad, int64_t* plain,
+                   int* others) noexcept nogil
     void judge_few(double* s, int count, double* median, double* mad) noexcept nogil
     bint beyond(double z, double median, double mad, double threshold, double floor) noexcept nogil
 
 look_at_processor()
+
+
+cdef Columns columns(const double[:, :] table) except *:
+    """Where its numbers lie."""
+    cdef Columns found
+    if table.strides[0] % 8 or table.strides[1] % 8:
+        raise ValueError("a field of records: a copy of it is wanted")
+    found.at = &table[0, 0]
+    found.row, found.step = table.strides[0] // 8, table.strides[1] // 8
+    return found
 
 
 cdef inline bint measured(double z, double noise, double dt) noexcept nogil:

@@ -1,43 +1,20 @@
 # Part of hot.pyx: the twins of textbook/level.py and textbook/trend.py.
 
+cdef extern from "level.h":
+    void filter_levels(double* state, const double* dt_s, Columns value, Columns r, const double* q,
+                       double inverse_dof, double gate, int step_samples, Py_ssize_t n, Py_ssize_t channels,
+                       double* mean, double* var, double* innovation, double* nis) noexcept nogil
+
+
 def kalman_level(
     double[:, ::1] state, const double[::1] dt_s, const double[:, :] value, const double[:, :] r,
     const double[::1] q, double dof, double gate, int step_samples,
     double[:, ::1] mean, double[:, ::1] var, double[:, ::1] innovation, double[:, ::1] nis,
 ):
-    cdef Py_ssize_t n = value.shape[0], channels = value.shape[1], i, k
-    cdef double inverse_dof = 1.0 / dof, gate2 = gate * gate
-    cdef double dt, z, noise, m, p, e, x, softer, total
-    cdef double* here
+    cdef Columns z = columns(value), noise = columns(r)
     with nogil:
-        for i in range(n):
-            dt = dt_s[i]
-            for k in range(channels):
-                here = &state[k, 0]
-                z, noise, m, p = value[i, k], r[i, k], here[0], here[1]
-                e = x = NAN
-                if dt > 0.0:
-                    p += q[k] * dt
-                if measured(z, noise, dt):
-                    if isinf(p):
-                        m, p = z, noise
-                        here[3] = 0.0
-                    else:
-                        e = z - m
-                        x = e * e / (p + noise)
-                        if x <= gate2:
-                            softer = noise if x <= 1.0 or inverse_dof == 0.0 else noise * softened(x, inverse_dof)
-                            total = 1.0 / (p + softer)
-                            m += p * total * e
-                            p *= softer * total
-                            here[3] = 0.0
-                        else:
-                            agreeing(z, noise, gate, &here[2], &here[3])
-                            if here[3] >= step_samples:
-                                m, p = here[2], noise / here[3]
-                                here[3] = 0.0
-                here[0], here[1] = m, p
-                mean[i, k], var[i, k], innovation[i, k], nis[i, k] = m, p, e, x
+        filter_levels(&state[0, 0], &dt_s[0], z, noise, &q[0], 1.0 / dof, gate, step_samples,
+                      value.shape[0], value.shape[1], &mean[0, 0], &var[0, 0], &innovation[0, 0], &nis[0, 0])
 
 
 cdef double SHORT = 1e-2

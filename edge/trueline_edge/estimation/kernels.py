@@ -278,6 +278,7 @@ def hampel(
     floor: ArrayLike = 0.0,
     step_samples: int = 3,
     *,
+    far: float = inf,
     judges: int = 3,
     centred: bool = False,
 ) -> HampelOut:
@@ -294,22 +295,23 @@ def hampel(
         threshold: in standard deviations.
         floor: (k,) or one for all, in the channel's unit.
         step_samples: causal: so many rejected in a row are a step; the next window is made of them.
+        far: what is rejected and further than so many standard deviations is bad; at least `threshold`.
         judges: fewer values in the window judge nobody; at least 3, of which one may be wrong.
         centred: row i of the outcome speaks of the row `width // 2` before it (NaN, not rejected, where there was
             none); `width // 2` rows of NaN at the end bring out the rest.
     """
     n, k = value.shape
     median, mad = _empty(2, n, k)
-    rejected = np.zeros((n, k), np.uint8)
+    verdict = np.empty((n, k), np.uint8)
     if not _WIDTH_MIN <= width <= _WIDTH_MAX:
         raise ValueError(f"width {width} must be between {_WIDTH_MIN} and {_WIDTH_MAX}")
     held = 2 * (width // 2) if centred else 2 + width + step_samples
     state = _copy(state, (k, held), _NONE, 0)
     if centred:
-        _hot.hampel_centred(state, value, width, threshold, _each(floor, k), judges, median, mad, rejected)
+        _hot.hampel_centred(state, value, width, threshold, far, _each(floor, k), judges, median, mad, verdict)
     else:
-        _hot.hampel(state, value, width, threshold, _each(floor, k), step_samples, judges, median, mad, rejected)
-    return HampelOut(median, mad, rejected.view(np.bool_), state)
+        _hot.hampel(state, value, width, threshold, far, _each(floor, k), step_samples, judges, median, mad, verdict)
+    return HampelOut(median, mad, verdict, state)
 
 
 def _copy(state: Array, shape: tuple[int, ...], dt_s: Array, n: int) -> Array:

@@ -130,14 +130,19 @@ class HampelOut(NamedTuple):
         median: (n, k) of the window the value is judged by, which does not hold the value itself; NaN where the
             window is too short to judge.
         mad: (n, k) median absolute deviation from it, not scaled.
-        rejected: (n, k) bool.
+        verdict: (n, k) 0 cannot be judged, 1 good, 2 rejected, 3 rejected, and far away.
         state: to go on from.
     """
 
     median: NDArray[np.float64]
     mad: NDArray[np.float64]
-    rejected: NDArray[np.bool_]
+    verdict: NDArray[np.uint8]
     state: NDArray[np.float64]
+
+    @property
+    def rejected(self) -> NDArray[np.bool_]:
+        """(n, k) bool."""
+        return self.verdict > 1
 
 
 class BankConfig(NamedTuple):

@@ -18,7 +18,22 @@ if TYPE_CHECKING:
     Whole = NDArray[np.int64]
     Verdict = NDArray[np.uint8]
 
-__all__ = ["Leaps", "leaps", "leaps_fresh", "limits", "look_up", "pick", "repeats"]
+__all__ = [
+    "Leaps",
+    "Repeats",
+    "beside",
+    "leaps",
+    "leaps_fresh",
+    "limits",
+    "look_up",
+    "paces",
+    "pick",
+    "repeats",
+    "repeats_fresh",
+    "repeats_in_order",
+    "repeats_of",
+    "there",
+]
 
 
 def pick(value: Array, grade: Verdict, worst: int, column: NDArray[np.bool_]) -> Array:
@@ -30,11 +45,20 @@ def pick(value: Array, grade: Verdict, worst: int, column: NDArray[np.bool_]) ->
     return out if implementation().pick(value, grade, worst, column, out) else value
 
 
+def there(value: Array, grade: Verdict, worst: int, column: NDArray[np.bool_]) -> Verdict:
+    """(n, k) 1 where `pick` picks, else 0: a value that is there is good."""
+    out = np.empty(value.shape, np.uint8)
+    implementation().there(value, grade, worst, column, out)
+    return out
+
+
 def look_up(
     verdict: Verdict, grade: Verdict, bits: NDArray[np.uint32], table: Verdict, bits_of: NDArray[np.uint32]
 ) -> tuple[Verdict, NDArray[np.uint32]]:
     """New grades and bits (n, k) by verdicts: grades by `table` (verdicts, 256), to the bits those of the verdict."""
     new_grade, new_bits = np.empty(grade.shape, np.uint8), np.empty(bits.shape, np.uint32)
+    if not (grade.flags.c_contiguous and bits.flags.c_contiguous):
+        grade, bits = np.ascontiguousarray(grade), np.ascontiguousarray(bits)
     implementation().look_up(verdict, grade, bits, table, bits_of, new_grade, new_bits)
     return new_grade, new_bits
 
@@ -46,11 +70,34 @@ def limits(value: Array, outer: tuple[float, float], inner: tuple[float, float])
     return verdict
 
 
-def repeats(past: Array, value: Array, tolerance: Array, suspect: int) -> tuple[Verdict, Array]:
+class Repeats(NamedTuple):
+    """The last values of each channel, (k, fail), NaN where there are fewer; and (k,) the place of the next."""
+
+    values: Array
+    at: Whole
+
+
+def repeats_fresh(fail: int, channels: int) -> Repeats:
+    """Before the first value."""
+    return Repeats(np.full((channels, fail), np.nan), np.zeros(channels, np.int64))
+
+
+def repeats_of(values: Array) -> Repeats:
+    """The last values (fail, k), oldest first."""
+    return Repeats(np.ascontiguousarray(values.T), np.zeros(values.shape[1], np.int64))
+
+
+def repeats_in_order(past: Repeats) -> Array:
+    """(fail, k) the last values, oldest first."""
+    values, at = past
+    return np.take_along_axis(values, (at[:, None] + np.arange(values.shape[1])) % values.shape[1], axis=1).T
+
+
+def repeats(past: Repeats, value: Array, tolerance: Array, suspect: int) -> tuple[Verdict, Repeats]:
     """Is each value within `tolerance` of all the `suspect` (doubtful), of all the `fail` values (bad) before it?
 
     Args:
-        past: (fail, k) the last values of each channel, oldest first; NaN where there are fewer.
+        past: from `repeats_fresh` or the call before.
         value: (n, k).
         tolerance: (k,).
         suspect: at most `fail`. A value with fewer before it cannot be judged.
@@ -58,9 +105,16 @@ def repeats(past: Array, value: Array, tolerance: Array, suspect: int) -> tuple[
     Returns:
         (n, k) verdicts; the past of the next rows.
     """
-    verdict, past = np.empty(value.shape, np.uint8), past.copy()
-    implementation().repeats(past, value, tolerance, suspect, verdict)
+    verdict, past = np.empty(value.shape, np.uint8), Repeats(past.values.copy(), past.at.copy())
+    implementation().repeats(*past, value, tolerance, suspect, verdict)
     return verdict, past
+
+
+def paces(last_ns: int, time_ns: Whole) -> tuple[Whole, int, int]:
+    """(n,) nanoseconds since the row before, the first since `last_ns`; the least and the most of them. No empty `n`."""
+    since = np.empty(len(time_ns), np.int64)
+    least, most = implementation().paces(last_ns, time_ns, since)
+    return since, least, most
 
 
 class Leaps(NamedTuple):
@@ -116,3 +170,29 @@ def leaps(
         now.age_ns[:] += clock_ns[-1]
         now.waiting_age_ns[:] += clock_ns[-1]
     return verdict, now
+
+
+def beside(
+    columns: tuple[Array, NDArray[np.float32], Verdict, NDArray[np.uint32]],
+    more: Array,
+    variance: Array,
+    good: int,
+    width: int,
+) -> tuple[Array, NDArray[np.float32], Verdict, NDArray[np.uint32], int]:
+    """Columns (n, k) of value, uncertainty, grade and bits, with more (n, m) behind them, in one pass.
+
+    Args:
+        columns: value, uncertainty, grade, bits.
+        more: values that stand behind them; of grade `good`, without bits.
+        variance: (n, m) of these: its root is their uncertainty, NaN where it is infinite.
+        good: a grade.
+        width: columns of the outcome, k + m or more; what is behind is left to be filled in.
+
+    Returns:
+        value, uncertainty, grade, bits (n, width); how many of `more` are NaN.
+    """
+    n = len(more)
+    value, u = np.empty((n, width)), np.empty((n, width), np.float32)
+    grade, bits = np.empty((n, width), np.uint8), np.zeros((n, width), np.uint32)
+    missing = implementation().beside(*columns, more, variance, good, value, u, grade, bits)
+    return value, u, grade, bits, missing

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trueline_edge.estimation.sequences import repeats
+from trueline_edge.estimation.sequences import repeats, repeats_fresh, repeats_in_order, repeats_of
 from trueline_edge.stages.stage import (
     StageSettings,
     apply_verdict,
@@ -18,8 +18,6 @@ from trueline_edge.stages.stage import (
 from trueline_wire.readings import Readings, Reason
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from trueline_wire.readings import Schema
 
 __all__ = ["FlatLine"]
@@ -60,12 +58,6 @@ class FlatLine(StageSettings, frozen=True, kw_only=True, tag="flat_line"):
         return FlagFlatLine(self, schema)
 
 
-class _Past(NamedTuple):
-    """(fail_repeats, k) the last usable values of each channel, oldest first; NaN where there are fewer."""
-
-    values: NDArray[np.float64]
-
-
 class FlagFlatLine:
     """Compares each value with those before it. An unusable value neither repeats nor breaks a flat line.
 
@@ -80,12 +72,11 @@ class FlagFlatLine:
         self._judged = channel_mask(schema, config.channels)
         tolerance = [c.resolution / 2 if config.tolerance is None else config.tolerance for c in schema.channels]
         self._tolerance = np.array(tolerance)
-        self._past = _Past(np.full((config.fail_repeats, len(schema.channels)), np.nan))
+        self._past = repeats_fresh(config.fail_repeats, len(schema.channels))
 
     def __call__(self, readings: Readings, /) -> Readings:
         value = measured(readings, self._judged)
-        verdict, past = repeats(self._past.values, value, self._tolerance, self._config.suspect_repeats)
-        self._past = _Past(past)
+        verdict, self._past = repeats(self._past, value, self._tolerance, self._config.suspect_repeats)
         return apply_verdict(readings, verdict, Reason.FLAT_LINE)
 
     def flush(self) -> Readings:
@@ -93,9 +84,9 @@ class FlagFlatLine:
         return Readings.empty(self.schema)
 
     def state(self) -> bytes:
-        """The values the next ones are compared with."""
-        return pack_arrays(self._past.values)
+        """(fail_repeats, k) the last usable values of each channel, oldest first; NaN where there are fewer."""
+        return pack_arrays(repeats_in_order(self._past))
 
     def restore(self, state: bytes) -> None:
         """Go on with the values of another life."""
-        self._past = _Past(*unpack_arrays(state, self._past.values))
+        self._past = repeats_of(*unpack_arrays(state, self._past.values.T))

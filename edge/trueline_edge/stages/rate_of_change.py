@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from trueline_edge.estimation.sequences import Leaps, leaps, leaps_fresh
+from trueline_edge.estimation.sequences import Leaps, leaps, leaps_fresh, paces
 from trueline_edge.stages.stage import (
     StageSettings,
     apply_verdict,
@@ -94,7 +94,7 @@ class FlagRateOfChange:
             return readings
         onward, clock_ns = _elapsed(self._past.last_ns, readings.time_ns)
         value, config = measured(readings, self._judged), self._config
-        if not onward.all():
+        if onward is not None:
             value = np.where(onward[:, None], value, np.nan)
         limits = (config.suspect_per_s, config.fail_per_s, config.step_samples)
         verdict, past = leaps(self._past.leaps, value, clock_ns, self._step, *limits)
@@ -115,12 +115,15 @@ class FlagRateOfChange:
         self._past = _Past(last_ns, Leaps(*past))
 
 
-def _elapsed(last_ns: NDArray[np.int64], time_ns: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """(n,) does the clock go on at this row; (n,) a clock that never steps back, from 0 at the last row before."""
-    steps = np.empty_like(time_ns)
-    steps[0] = time_ns[0] - last_ns[0] if last_ns[1] else 0
-    np.subtract(time_ns[1:], time_ns[:-1], out=steps[1:])
+def _elapsed(
+    last_ns: NDArray[np.int64], time_ns: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_] | None, NDArray[np.int64]]:
+    """(n,) does the clock go on at a row (None: at all); (n,) a clock that never steps back, 0 at the last before."""
+    then, known = last_ns.tolist()
+    steps, least, most = paces(then if known else int(time_ns[0]), time_ns)
+    if least > 0 and most <= _ELAPSED_MAX_NS:
+        return None, time_ns - then
     onward = steps > 0
-    if not last_ns[1]:
+    if not known:
         onward[0] = True
     return onward, np.minimum(np.maximum(steps, 0), _ELAPSED_MAX_NS).cumsum()

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["Spike"]
 
 _JUDGES = 7  # a window of fewer values (or of fewer than `width`, if that is less) knows its spread too badly
-_MAD_TO_SIGMA = 1.4826  # of a normal distribution
 _WIDTH_MIN, _WIDTH_MAX = 4, 99  # the kernel judges by no fewer than three values
 _STEP_MIN, _STEP_MAX = 2, 100
 
@@ -147,20 +146,13 @@ class FlagSpike:
             config.suspect_deviations,
             self._floor,
             config.step_samples,
+            far=config.fail_deviations,
             judges=self.delay + 1 if self._centred else min(config.width, _JUDGES),
             centred=self._centred,
         )
         if self.delay:
             judged, later = rows[: len(value) - phantoms], rows[len(value) - phantoms :]
-            known = measured(judged, self._judged)
         else:
-            judged, later, known = rows, self._past.held, value
+            judged, later = rows, self._past.held
         self._past = _Past(out.state, later)
-        median, mad, spike = out.median[phantoms:], out.mad[phantoms:], out.rejected[phantoms:]
-        either = median + known
-        verdict = (either == either).view(np.uint8)  # noqa: PLR0124 - false for NaN alone
-        if len(cells := np.flatnonzero(spike)):
-            cell = np.unravel_index(cells, spike.shape)
-            limit = np.maximum(config.fail_deviations * _MAD_TO_SIGMA * mad[cell], self._floor[cell[1]])
-            verdict[cell] = np.where(np.abs(known[cell] - median[cell]) > limit, 3, 2)
-        return apply_verdict(judged, verdict, Reason.SPIKE)
+        return apply_verdict(judged, out.verdict[phantoms:], Reason.SPIKE)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 import msgspec
 import numpy as np
 
-from trueline_edge.estimation.sequences import look_up, pick
+from trueline_edge.estimation.sequences import look_up, pick, there
 from trueline_wire.readings import Flag, Readings, Reason, worst_flag
 from trueline_wire.settings import Objection
 
@@ -41,6 +41,7 @@ __all__ = [
     "Thinner",
     "apply_verdict",
     "channel_mask",
+    "evaluated",
     "measured",
     "pack_arrays",
     "pack_readings",
@@ -182,6 +183,11 @@ def usable(readings: Readings) -> NDArray[np.bool_]:
 def measured(readings: Readings, judged: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(n, k) the values of usable cells of the judged channels (k,); NaN elsewhere."""
     return pick(readings.value, readings.flag, _FAIL, judged)
+
+
+def evaluated(readings: Readings, judged: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """(n, k) the verdict "good" of the usable cells of the judged channels (k,); 0 elsewhere."""
+    return there(readings.value, readings.flag, _FAIL, judged)
 
 
 def apply_verdict(readings: Readings, verdict: NDArray[np.uint8], reason: Reason) -> Readings:

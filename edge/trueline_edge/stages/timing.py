@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from trueline_edge.estimation.sequences import paces
 from trueline_edge.stages.stage import (
     StageSettings,
     apply_verdict,
     channel_mask,
-    measured,
+    evaluated,
     pack_arrays,
     unpack_arrays,
     usable,
@@ -121,13 +122,12 @@ class FlagTiming:
         newest, last, known = self._past.seen.tolist()
         if not known or newest != last or self._jitter_ns is not None:
             return None
-        since = _since(last, readings.time_ns)
-        if since.min() <= 0 or (self._gap_ns is not None and since.max() > self._gap_ns):
+        _, least, most = paces(last, readings.time_ns)
+        if least <= 0 or (self._gap_ns is not None and most > self._gap_ns):
             return None
         final = readings.time_ns[-1]
         self._past = _Past(np.array([final, final, 1]))
-        value = measured(readings, self._judged)
-        return apply_verdict(readings, (value == value).view(np.uint8), Reason.NONE)  # noqa: PLR0124 - false for NaN alone
+        return apply_verdict(readings, evaluated(readings, self._judged), Reason.NONE)
 
     def flush(self) -> Readings:
         """Nothing is held back."""

@@ -10,12 +10,13 @@ from trueline_edge.estimation.textbook.credit import credit
 from trueline_edge.estimation.textbook.fuse import fuse_level
 from trueline_edge.estimation.textbook.level import kalman_level
 from trueline_edge.estimation.textbook.linear import kalman_linear
-from trueline_edge.estimation.textbook.sequences import leaps, limits, look_up, pick, repeats
+from trueline_edge.estimation.textbook.sequences import beside, leaps, limits, look_up, paces, pick, repeats, there
 from trueline_edge.estimation.textbook.trend import kalman_trend
 from trueline_edge.estimation.textbook.windows import hampel, hampel_centred
 
 __all__ = [
     "bank_level",
+    "beside",
     "credit",
     "fuse_level",
     "hampel",
@@ -26,6 +27,8 @@ __all__ = [
     "leaps",
     "limits",
     "look_up",
+    "paces",
     "pick",
     "repeats",
+    "there",
 ]

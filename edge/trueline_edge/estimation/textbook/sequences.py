@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Whole = NDArray[np.int64]
 
-__all__ = ["leaps", "limits", "look_up", "pick", "repeats"]
+__all__ = ["beside", "leaps", "limits", "look_up", "paces", "pick", "repeats", "there"]
 
 _PASS, _SUSPECT, _FAIL = 1, 2, 3
 _CONFIRMED = 2
@@ -25,6 +25,13 @@ def pick(value: Array, grade: NDArray[np.uint8], worst: int, column: NDArray[np.
     picked = np.isfinite(value) & (grade < worst) & column
     out[...] = np.where(picked, value, np.nan)
     return picked.size - int(np.count_nonzero(picked))
+
+
+def there(
+    value: Array, grade: NDArray[np.uint8], worst: int, column: NDArray[np.bool_], out: NDArray[np.uint8]
+) -> None:
+    """1 where `pick` picks, else 0."""
+    out[...] = np.isfinite(value) & (grade < worst) & column
 
 
 def look_up(
@@ -52,20 +59,20 @@ def limits(
     )
 
 
-def repeats(past: Array, value: Array, tolerance: Array, suspect: int, verdict: NDArray[np.uint8]) -> None:
-    """`past` (fail, k): the last values measured, oldest first, NaN where there are fewer."""
-    fail = len(past)
+def repeats(past: Array, at: Whole, value: Array, tolerance: Array, suspect: int, verdict: NDArray[np.uint8]) -> None:
+    """`past` (k, fail): the last values measured, NaN where there are fewer; `at` (k,): the place of the next."""
+    fail = past.shape[1]
     for k in range(value.shape[1]):
-        values = past[:, k].tolist()
         for i, z in enumerate(value[:, k].tolist()):
             verdict[i, k] = 0
             if isnan(z):
                 continue
-            near = [abs(z - before) <= tolerance[k] for before in reversed(values)]
-            if not isnan(values[-suspect]):
-                verdict[i, k] = _FAIL if all(near[:fail]) else _SUSPECT if all(near[:suspect]) else _PASS
-            values = [*values[1:], z]
-        past[:, k] = values
+            latest_first = past[k, (at[k] - 1 - np.arange(fail)) % fail].tolist()
+            near = [abs(z - before) <= tolerance[k] for before in latest_first]
+            if not isnan(latest_first[suspect - 1]):
+                verdict[i, k] = _FAIL if all(near) else _SUSPECT if all(near[:suspect]) else _PASS
+            past[k, at[k]] = z
+            at[k] = (at[k] + 1) % fail
 
 
 def leaps(
@@ -99,3 +106,31 @@ def leaps(
                     continue
             believed[k], age_ns[k], agreeing[k] = x, -now_ns, 0
             verdict[i, k] = _SUSPECT if change > suspect_per_s * elapsed_s else _PASS
+
+
+def paces(last: int, time_ns: Whole, since: Whole) -> tuple[int, int]:
+    """Steps of a clock from row to row, the first from `last`; the least and the most of them."""
+    since[...] = np.diff(time_ns, prepend=last)
+    return int(since.min()), int(since.max())
+
+
+def beside(
+    value: Array,
+    u: NDArray[np.float32],
+    grade: NDArray[np.uint8],
+    bits: NDArray[np.uint32],
+    more: Array,
+    variance: Array,
+    good: int,
+    all_value: Array,
+    all_u: NDArray[np.float32],
+    all_grade: NDArray[np.uint8],
+    all_bits: NDArray[np.uint32],
+) -> int:
+    """Columns, and behind them `more`, with the root of their variance (NaN where infinite); how many are NaN."""
+    with np.errstate(invalid="ignore"):
+        root = np.where(variance < np.inf, np.sqrt(variance), np.nan).astype(np.float32)
+    for left, right, out in ((value, more, all_value), (u, root, all_u), (grade, good, all_grade), (bits, 0, all_bits)):
+        first = value.shape[1]
+        out[:, :first], out[:, first : first + more.shape[1]] = left, right
+    return int(np.count_nonzero(np.isnan(more)))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["hampel", "hampel_centred"]
 
 MAD_TO_SIGMA = 1.4826
+_GOOD = 1
 
 
 def hampel(
@@ -25,12 +26,13 @@ def hampel(
     value: Array,
     width: int,
     threshold: float,
+    far: float,
     floor: Array,
     step_samples: int,
     judges: int,
     medians: Array,
     mads: Array,
-    rejected: NDArray[np.uint8],
+    verdict: NDArray[np.uint8],
 ) -> None:
     """Causal. State (k, 2 + width + step_samples): how many are in the window, how many wait; both, oldest first.
 
@@ -41,15 +43,15 @@ def hampel(
         window = state[k, 2 : 2 + here].tolist()
         waiting = state[k, 2 + width : 2 + width + waits].tolist()
         for i, z in enumerate(value[:, k].tolist()):
-            middle, deviation, out = _judge(window, judges, z, threshold, float(floor[k]))
+            middle, deviation, said = _judge(window, judges, z, threshold, far, float(floor[k]))
             if not isnan(z) and not isinf(z):
-                if out:
+                if said > _GOOD:
                     waiting.append(z)
                     if len(waiting) >= step_samples:
                         window, waiting = waiting[-width:], []
                 else:
                     window, waiting = [*window, z][-width:], []
-            medians[i, k], mads[i, k], rejected[i, k] = middle, deviation, out
+            medians[i, k], mads[i, k], verdict[i, k] = middle, deviation, said
         state[k] = 0.0
         state[k, :2] = len(window), len(waiting)
         state[k, 2 : 2 + len(window)] = window
@@ -61,11 +63,12 @@ def hampel_centred(
     value: Array,
     width: int,
     threshold: float,
+    far: float,
     floor: Array,
     judges: int,
     medians: Array,
     mads: Array,
-    rejected: NDArray[np.uint8],
+    verdict: NDArray[np.uint8],
 ) -> None:
     """Centred. State (k, 2 h), h = width // 2: the rows that are still looked at, what was rejected being NaN.
 
@@ -77,18 +80,24 @@ def hampel_centred(
         for i, z in enumerate(value[:, k].tolist()):
             rows.append(z)
             window = [v for v in rows[:half] + rows[half + 1 :] if not isnan(v) and not isinf(v)]
-            middle, deviation, out = _judge(window, judges, rows[half], threshold, float(floor[k]))
-            if out:
+            middle, deviation, said = _judge(window, judges, rows[half], threshold, far, float(floor[k]))
+            if said > _GOOD:
                 rows[half] = nan
             rows.pop(0)
-            medians[i, k], mads[i, k], rejected[i, k] = middle, deviation, out
+            medians[i, k], mads[i, k], verdict[i, k] = middle, deviation, said
         state[k] = rows
 
 
-def _judge(window: list[float], judges: int, z: float, threshold: float, floor: float) -> tuple[float, float, bool]:
+def _judge(
+    window: list[float], judges: int, z: float, threshold: float, far: float, floor: float
+) -> tuple[float, float, int]:
     if len(window) < judges:
-        return nan, nan, False
+        return nan, nan, 0
     middle = median(window)
     deviation = median(abs(v - middle) for v in window)
-    limit = max(threshold * MAD_TO_SIGMA * deviation, floor)
-    return middle, deviation, -inf < z < inf and abs(z - middle) > limit
+    off, sigma = abs(z - middle), MAD_TO_SIGMA * deviation
+    if not -inf < z < inf:
+        return middle, deviation, 0
+    if not off > max(threshold * sigma, floor):
+        return middle, deviation, _GOOD
+    return middle, deviation, _GOOD + 1 + (off > far * sigma)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from trueline_edge.estimation.sequences import pick
+from trueline_edge.estimation.sequences import beside, paces, pick
 from trueline_edge.stages.fusion.build import make_combiners
 from trueline_edge.stages.fusion.cells import Cells, Combined
 from trueline_edge.stages.fusion.lag import Lag, Steps
@@ -28,7 +28,9 @@ SUSPECT_WIDENS = 3.0
 TIMEOUT_ROWS = 10
 """Rows without good input after which an output is MISSING, where no time is configured."""
 _NEVER = np.int64(1) << 62
-_NOT_EVALUATED, _SUSPECT, _FAIL = int(Flag.NOT_EVALUATED), int(Flag.SUSPECT), int(Flag.FAIL)  # an enum is slow to ask
+_PASS, _NOT_EVALUATED, _SUSPECT, _FAIL = (  # an enum is slow to ask
+    int(flag) for flag in (Flag.PASS, Flag.NOT_EVALUATED, Flag.SUSPECT, Flag.FAIL)
+)
 
 
 class Fusing:
@@ -87,11 +89,10 @@ class Fusing:
 
     def _elapsed(self, time_ns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Nanoseconds and seconds since the row before; NaN seconds in the very first."""
-        dt_ns = np.empty_like(time_ns)
-        np.subtract(time_ns[:1], self._clock[1:] if self._clock[0] else time_ns[:1], out=dt_ns[:1])
-        np.subtract(time_ns[1:], time_ns[:-1], out=dt_ns[1:])
+        known, last = self._clock.tolist()
+        dt_ns, _, _ = paces(last if known else int(time_ns[0]), time_ns)
         dt_s = dt_ns / 1e9
-        if not self._clock[0]:
+        if not known:
             dt_s[0] = np.nan
         self._clock = np.array([1, time_ns[-1]])
         return dt_ns, dt_s
@@ -141,21 +142,21 @@ class Fusing:
             whole.put(which, combiner(part))
         return whole.combined
 
-    def _stale(self, combined: Combined, dt_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """(n, k) bool: has good input been missing for too long?"""
+    def _stale(self, combined: Combined, dt_ns: NDArray[np.int64]) -> NDArray[np.bool_] | None:
+        """(n, k) bool: has good input been missing for too long? None: nowhere."""
         fresh: NDArray[np.bool_] = combined.weight[:, :, 0] > 0.0
         for column in range(1, self._m):
             fresh = fresh | (combined.weight[:, :, column] > 0.0)
         if fresh.all():
             self._age[:] = 0
-            return ~fresh
+            return None
         n = len(fresh)
         if self._timeout_ns is None:
             gaps = np.bincount(np.flatnonzero(~fresh) % self._k, minlength=self._k)
             if (self._age[0] + gaps <= TIMEOUT_ROWS).all():
                 behind = np.argmax(fresh[::-1], axis=0) if not fresh[-1].all() else np.zeros(self._k, np.int64)
                 self._age[0] = np.minimum(np.where(gaps < n, behind, n + self._age[0]), _NEVER)
-                return np.zeros(fresh.shape, np.bool_)
+                return None
         rows = np.arange(1, n + 1)[:, None]
         limit = np.int64(self._timeout_ns + 1 if self._timeout_ns is not None else 1)
         elapsed = np.cumsum(np.clip(dt_ns, 0, limit))[:, None]
@@ -173,26 +174,24 @@ class Fusing:
         self,
         readings: Readings,
         combined: Combined,
-        stale: NDArray[np.bool_],
+        stale: NDArray[np.bool_] | None,
         suspect: NDArray[np.bool_] | None,
     ) -> Readings:
         """The rows with the outputs behind their own channels."""
-        n, first, k = len(readings), self._first, self._k
-        c = len(self.schema.channels)
-        value, u = np.empty((n, c)), np.empty((n, c), np.float32)
-        flag, reason = np.empty((n, c), np.uint8), np.zeros((n, c), np.uint32)
-        value[:, :first], u[:, :first] = readings.value, readings.u
-        flag[:, :first], reason[:, :first] = readings.flag, readings.reason
+        first, k = self._first, self._k
+        columns = (readings.value, readings.u, readings.flag, readings.reason)
+        value, u, flag, reason, missing = beside(
+            columns, combined.value, combined.var, _PASS, len(self.schema.channels)
+        )
         out = slice(first, first + k)
-        gone = stale | np.isnan(combined.value)
-        value[:, out] = combined.value
-        u[:, out] = np.sqrt(combined.var)
-        flag[:, out], reason[:, out] = self._judged(readings, combined, suspect)
-        if gone.any():
+        self._judge(readings, combined, suspect, flag[:, out], reason[:, out])
+        if missing or stale is not None:
+            gone = np.isnan(combined.value)
+            reason[:, out][gone] = Reason.MISSING
+            if stale is not None:
+                reason[:, out][stale] = Reason.MISSING | Reason.STALE
+                gone |= stale
             value[:, out][gone], u[:, out][gone], flag[:, out][gone] = np.nan, np.nan, Flag.MISSING
-            reason[:, out][gone] = np.where(stale, Reason.MISSING | Reason.STALE, Reason.MISSING)[gone]
-        if n and combined.var.max() == np.inf:
-            u[:, out][np.isinf(combined.var)] = np.nan
         if self._details:
             weights = combined.weight[:, ~self._absent]
             details = np.concatenate([combined.innovation, combined.nis, weights], axis=1)
@@ -200,12 +199,15 @@ class Fusing:
             flag[:, first + k :] = np.where(np.isnan(details), np.uint8(Flag.MISSING), np.uint8(Flag.PASS))
         return Readings.trusted(self.schema, readings.time_ns, value, u, flag, reason)
 
-    def _judged(
-        self, readings: Readings, combined: Combined, suspect: NDArray[np.bool_] | None
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
-        """(n, k) flags and reasons of the outputs that are there."""
-        shape = combined.value.shape
-        flag, reason = np.ones(shape, np.uint8), np.zeros(shape, np.uint32)  # PASS
+    def _judge(
+        self,
+        readings: Readings,
+        combined: Combined,
+        suspect: NDArray[np.bool_] | None,
+        flag: NDArray[np.uint8],
+        reason: NDArray[np.uint32],
+    ) -> None:
+        """Judge the outputs that are there, in their (n, k) flags and reasons, which are PASS without one."""
         for where, because in ((combined.disputed, Reason.CONSISTENCY), (combined.refused, Reason.INNOVATION)):
             if where is not None and len((cells := np.nonzero(where))[0]):
                 flag[cells] = _SUSPECT
@@ -225,7 +227,6 @@ class Fusing:
             why = np.where(counted & suspect, self._of_inputs(readings.reason[rows]), np.uint32(0))
             flag[rows] = np.where(all_suspect, np.uint8(Flag.SUSPECT), flag[rows])
             reason[rows] |= np.where(all_suspect, np.bitwise_or.reduce(why, axis=2), np.uint32(0))
-        return flag, reason
 
     def flush(self) -> Readings:
         """What the smoother holds back."""
