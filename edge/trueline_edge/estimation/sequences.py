@@ -111,7 +111,7 @@ def repeats(past: Repeats, value: Array, tolerance: Array, suspect: int) -> tupl
 
 
 def paces(last_ns: int, time_ns: Whole) -> tuple[Whole, int, int]:
-    """(n,) nanoseconds since the row before, the first since `last_ns`; the least and the most of them. No empty `n`."""
+    """(n,) nanoseconds since the row before, the first since `last_ns`; the least and most of them; n > 0."""
     since = np.empty(len(time_ns), np.int64)
     least, most = implementation().paces(last_ns, time_ns, since)
     return since, least, most
