@@ -1,8 +1,9 @@
 """Corrected readings with their standard uncertainty, for a batch of rows: the part that runs on the device.
 
-Promises: NumPy alone; channels whose functions have the same terms are evaluated together, so that eight cost little
-more than one; every operation is element by element, so where a batch is cut changes no bit. The standard uncertainty
-is the GUM's law of propagation (JCGM 100:2008, 5.1.2) over noise, resolution, inputs, parameters, model and drift:
+Promises: NumPy alone, or its compiled twin where there is one; channels whose functions have the same terms are
+evaluated together, so that eight cost little more than one; every operation is element by element, so where a batch is
+cut changes no bit. The standard uncertainty is the GUM's law of propagation (JCGM 100:2008, 5.1.2) over noise,
+resolution, inputs, parameters, model and drift:
 
     u^2 = max(noise^2, (dy/dx u_x)^2) + (dy/dx resolution)^2 / 12 + f' C f + model^2 + (relative y)^2 + drift^2 days
 
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from trueline_edge.calibration.compiled import EVER, compiled
 from trueline_edge.calibration.linear import LinearCurves
 from trueline_edge.calibration.models import Table
 from trueline_edge.calibration.table import TableCurve
@@ -39,7 +41,6 @@ __all__ = ["Corrected", "Corrector", "Unlagged"]
 _STEP_NS: Final = 86_400_000_000_000 // 64
 _STEP_D: Final = np.float32(1 / 64)
 _WIDEN_MAX: Final = np.float32(1000.0)
-_EVER: Final = 1 << 62
 
 
 class Unlagged(NamedTuple):
@@ -74,7 +75,9 @@ class Corrector:
         for position, task in enumerate(tasks):
             key = position if isinstance(task.calibration.model, Table) else _structure(task)
             groups.setdefault(key, []).append(task)
-        self._groups = [_Group(members) for members in groups.values()]
+        fast = [compiled(members) for members in groups.values()]
+        self._compiled = [sums for sums in fast if sums is not None]
+        self._groups = [_Group(members) for members, sums in zip(groups.values(), fast, strict=True) if sums is None]
 
     def __call__(self, time_ns: I64, value: F64, u: F32, usable: Mask, unlagged: Unlagged | None = None) -> Corrected:
         """Correct a batch.
@@ -86,11 +89,12 @@ class Corrector:
             usable: (n, k) false where a cell must not be used as an input of another.
             unlagged: what is to be corrected, where it is not `value` itself.
         """
+        if not self._groups:
+            return self._by_compiled(time_ns, value, u, usable, unlagged)
         with np.errstate(all="ignore"):
-            if len(self._groups) == 1 and self._groups[0].is_all(value.shape[1], len(value)):
+            if not self._compiled and len(self._groups) == 1 and self._groups[0].is_all(value.shape[1], len(value)):
                 return self._groups[0](time_ns, value, u, usable, unlagged)
-            corrected, spread = value.copy(), u.copy()
-            doubtful: Mask | None = None
+            corrected, spread, doubtful = self._by_compiled(time_ns, value, u, usable, unlagged)
             for group in self._groups:
                 for start in range(0, len(value), group.rows):
                     rows = slice(start, start + group.rows)
@@ -102,6 +106,23 @@ class Corrector:
                         doubtful = np.zeros(value.shape, np.bool_) if doubtful is None else doubtful
                         doubtful[rows, group.columns] = part.doubtful
             return Corrected(corrected, spread, doubtful)
+
+    def _by_compiled(self, time_ns: I64, value: F64, u: F32, usable: Mask, unlagged: Unlagged | None) -> Corrected:
+        """As many channels as are compiled; the others as they came."""
+        corrected, spread = value.copy(), u.copy()
+        if not self._compiled:
+            return Corrected(corrected, spread, None)
+        own, own_u, u_lag = (value, u, _NO_LAG) if unlagged is None else unlagged
+        doubtful = np.zeros(value.shape, np.bool_)
+        found = 0
+        for sums in self._compiled:
+            found |= sums(
+                time_ns, own, own_u, value, u, usable.view(np.uint8), u_lag, corrected, spread, doubtful.view(np.uint8)
+            )
+        return Corrected(corrected, spread, doubtful if found else None)
+
+
+_NO_LAG: Final = np.empty((0, 0), np.float32)
 
 
 def _structure(task: Task) -> object:
@@ -148,8 +169,8 @@ class _Group:
         self._aged: tuple[int, F32] = (-1, self._base)
         self._date_ns = np.array([to_ns(calibration.date) for calibration in calibrations])
         self._one_date = bool((self._date_ns == self._date_ns[0]).all())
-        self._from_ns = np.array([-_EVER if c.valid_from is None else to_ns(c.valid_from) for c in calibrations])
-        self._until_ns = np.array([_EVER if c.valid_until is None else to_ns(c.valid_until) for c in calibrations])
+        self._from_ns = np.array([-EVER if c.valid_from is None else to_ns(c.valid_from) for c in calibrations])
+        self._until_ns = np.array([EVER if c.valid_until is None else to_ns(c.valid_until) for c in calibrations])
         self._first_ns, self._last_ns = int(self._from_ns.max()), int(self._until_ns.min())
 
     def is_all(self, channels: int, rows: int) -> bool:

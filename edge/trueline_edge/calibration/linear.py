@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from trueline_edge.calibration.compiled import FLOOR, root_of
 from trueline_edge.calibration.task import TINY, Curve, Task, ranges_of, tile32, tile64
 from trueline_edge.calibration.terms import FUNCTIONS, Factor
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LinearCurves"]
 
-_FLOOR: Final = 1e-12
-"""Functions of positive numbers see at least this, or a tenth of the range's lower end."""
 _OWN: Final = -1
 """Stands for the column that is corrected."""
 
@@ -35,7 +34,7 @@ class LinearCurves:
         self._terms = [tuple(place[factor] for factor in term) for term in first.terms]
         coefficients = np.array([linear.coefficients for linear in linears]).T
         self._coefficients = [tile64(row) for row in coefficients]
-        roots = np.array([_root(linear.covariance) for linear in linears]).transpose(2, 1, 0)  # r, j, channel
+        roots = np.array([root_of(linear.covariance) for linear in linears]).transpose(2, 1, 0)  # r, j, channel
         used = [[j for j in range(len(self._terms)) if root[j].any()] for root in roots]
         self._roots = [[(j, tile32(root[j])) for j in js] for root, js in zip(roots, used, strict=True) if js]
         self._inputs = [_Input(members, name) for name in first.inputs if name != own]
@@ -169,7 +168,7 @@ class _Scaled:
         self.plain = not factor.function
         self._centre, self.scale = tile64(scaling[:, 0]), tile64(scaling[:, 1])
         self._centred, self._scaled = bool(scaling[:, 0].any()), bool((scaling[:, 1] != 1).any())
-        self._floor = tile64(np.where(np.isfinite(low) & (low > 0), low / 10, _FLOOR))
+        self._floor = tile64(np.where(np.isfinite(low) & (low > 0), low / 10, FLOOR))
 
     def __call__(self, x: F64) -> F64:
         """(n, kg) of raw values (n, kg)."""
@@ -250,12 +249,3 @@ def _renamed(task: Task, factor: Factor, pattern: Task) -> Factor:
         return Factor(factor.function, task.calibration.channel)
     column = pattern.inputs[factor.name]
     return Factor(factor.function, next(name for name, c in task.inputs.items() if c == column))
-
-
-def _root(covariance: F64) -> F64:
-    """Lower triangular A with A A' = C, also where C has no full rank."""
-    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
-    spread = vectors * np.sqrt(np.maximum(values, 0.0))
-    root = np.asarray(np.linalg.qr(spread.T, mode="r")).T.copy()
-    root[np.abs(root) < 1e-12 * np.abs(root).max(initial=0.0)] = 0.0
-    return root
