@@ -43,6 +43,9 @@ _SUPPORT_MIN = 2.0
 _COUNT_MIN = 10
 """Events below which the count is noise: the threshold is set where there are so many, and extrapolated."""
 
+_RISE = 10.0
+"""While an event lasts the threshold comes up so much faster than it falls: what stays is the new normal."""
+
 _GRID = 0.05
 """Decades between thresholds tried."""
 
@@ -177,7 +180,10 @@ class _Watch:
     def row(self, now: float, decades: float) -> bool:
         """Takes one row, and says whether an event begins with it."""
         if not isnan(self._last):
-            self.level = max(self._least, self.level - self._fall * min(now - self._last, self._step_s))
+            moved = self._fall * min(now - self._last, self._step_s)
+            self.level = (
+                min(self._most, self.level + _RISE * moved) if self.inside else max(self._least, self.level - moved)
+            )
         self._last = now
         if self.inside:
             if decades >= self.level - self._recipe.release:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from trueline_model.series import Series
 
-__all__ = ["Detector", "Parts", "Recipe", "Scored", "State", "score_series"]
+__all__ = ["Detector", "Parts", "Recipe", "Scored", "State", "out_of_fold", "score_series"]
 
 State = dict[str, "NDArray[Any]"]
 """What a detector remembers between batches."""
@@ -132,3 +132,31 @@ def score_series(detector: Detector, series: Series, *, batch: int | None = None
         contributions.append(scored.contribution)
         state = scored.state
     return Scored(np.concatenate(scores), np.concatenate(contributions), state or {})
+
+
+def out_of_fold(recipe: Recipe, series: Sequence[Series], folds: int = 3, seed: int = 0) -> NDArray[np.float64]:
+    """Scores of all rows, each by a detector that has not seen its block of time (cross-conformal: Vovk, 2015).
+
+    What a detector says of rows it was fitted to is too good, the more so the fewer there were: p-values and thresholds
+    want scores like these, or rows set aside.
+
+    Args:
+        recipe: fitted `folds` times.
+        series: recordings of normal running.
+        folds: blocks of time each recording is cut into, two at least.
+        seed: as `Recipe.fit`.
+
+    Raises:
+        ConfigError: too short for that.
+    """
+    found: list[list[NDArray[np.float64]]] = [[] for _ in series]
+    for fold in range(folds):
+        rest, left_out = [], []
+        for each in series:
+            start, stop = len(each) * fold // folds, len(each) * (fold + 1) // folds
+            rest += [part for part in (each[:start], each[stop:]) if len(part)]
+            left_out.append(each[start:stop])
+        detector = recipe.fit(rest, seed)
+        for scores, part in zip(found, left_out, strict=True):
+            scores.append(score_series(detector, part).score)
+    return np.concatenate([score for scores in found for score in scores])

@@ -70,6 +70,8 @@ def _zhang_stephens(excess: NDArray[np.float64]) -> tuple[float, float]:
     quartile = excess[max(int(n / 4 + 0.5) - 1, 0)]
     theta = 1.0 / excess[-1] + (1.0 - np.sqrt(grid / (np.arange(1, grid + 1) - 0.5))) / (3.0 * quartile)
     k = np.mean(np.log1p(-theta[:, None] * excess), axis=1)
+    kept = (theta != 0.0) & (k != 0.0)  # theta 0 is the exponential, a grid point among others
+    theta, k = theta[kept], k[kept]
     likelihood = n * (np.log(-theta / k) - k - 1.0)
     with np.errstate(over="ignore"):
         weight = 1.0 / np.sum(np.exp(likelihood - likelihood[:, None]), axis=1)

@@ -8,6 +8,7 @@ import msgspec
 
 from trueline_model.detectors.cusum import Cusum
 from trueline_model.detectors.deviation import Deviation
+from trueline_model.detectors.ensemble import Ensemble
 from trueline_model.detectors.innovation import Innovation
 from trueline_model.detectors.network import Network
 from trueline_model.detectors.patches import Patches
@@ -18,14 +19,26 @@ if TYPE_CHECKING:
     from trueline_model.detector import Detector, Parts
     from trueline_model.detectors.network import Model
 
-__all__ = ["DETECTORS", "AnyRecipe", "Cusum", "Deviation", "Innovation", "Network", "Patches", "Pca", "detector_from"]
+__all__ = [
+    "DETECTORS",
+    "AnyRecipe",
+    "Cusum",
+    "Deviation",
+    "Ensemble",
+    "Innovation",
+    "Network",
+    "Patches",
+    "Pca",
+    "detector_from",
+]
 
-AnyRecipe = Cusum | Deviation | Innovation | Network | Patches | Pca
+AnyRecipe = Cusum | Deviation | Ensemble | Innovation | Network | Patches | Pca
 """Every recipe, told apart by `detector`."""
 
 DETECTORS: Final = {
     "cusum": Cusum,
     "deviation": Deviation,
+    "ensemble": Ensemble,
     "innovation": Innovation,
     "network": Network,
     "patches": Patches,

@@ -1,0 +1,234 @@
+"""Detectors compared: which finds most, at what false alarms, for how many microseconds and kilobytes.
+
+    python benchmarks/detect.py --data DIR [--set smd ...] [--seeds 3]
+
+DIR holds the sets of `_detect_sets.py`. Every detector is fitted to the training part of each series alone; one
+configuration serves all series of a set. `auto` is the candidate that ranks first on the training parts, with trouble
+put into them (`trueline_model.selection`): no test label is seen before the figures are printed. Of three seeds (fits,
+crops) mean and spread are given.
+
+What is asked: `_detect_asked.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import _common
+import numpy as np
+from _detect_asked import MEAN_Z, PCA1, PCA10, misses
+from _detect_metrics import at_false_alarms, average_precision, best_f1, filled, vus_pr
+from _detect_nab import best_nab_score, nab_score
+from _detect_rate import quiet_recordings, rate_kept
+from _detect_sets import SETS, Case
+
+from trueline_model.alarm import Alarm, fit_alarm
+from trueline_model.conformal import calibrate
+from trueline_model.detector import out_of_fold
+from trueline_model.detectors import Cusum, Deviation, Ensemble, Innovation, Patches, Pca
+from trueline_model.selection import rank
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from trueline_model.alarm import Alarmed
+    from trueline_model.detector import Detector, Recipe
+
+THREE = "three best families"
+SELECTED_ROWS = 4000
+TRAINING_EVENTS = 2.0
+SEPARATION_ROWS = 50
+UNTUNED_ROWS = 4000.0
+"""Rows in which one false alarm may come where nothing is tuned: about one a series of NAB."""
+
+_PCA = Pca(variance_kept=0.99, mean_rows=5, clip=10.0, scaling="standard")
+_BOTH = Pca(statistic="both", mean_rows=5, clip=10.0, scaling="standard")
+_LEVEL = Innovation(smoothing=0.02, joint=True, mean_rows=5, scaling="standard")
+_PATCHES = Patches(rows=10, scaling="standard")
+
+RECIPES: dict[str, Recipe] = {
+    MEAN_Z: Deviation(scaling="standard"),
+    PCA1: Pca(scaling="standard"),
+    PCA10: Pca(scaling="standard", mean_rows=10),
+    "Mahalanobis (SPE and T2)": _BOTH,
+    "PCA residual, 0.99": _PCA,
+    "EWMA innovation": Innovation(mean_rows=5, scaling="standard"),
+    "Holt innovation": Innovation(trend=0.1, mean_rows=5, scaling="standard"),
+    "slow NIS, joint": _LEVEL,
+    "CUSUM": Cusum(scaling="standard"),
+    "Page-Hinkley": Cusum(against="mean", scaling="standard"),
+    "nearest patches": _PATCHES,
+}
+"""What is compared."""
+
+
+def recipes_for(cases: Sequence[Case]) -> dict[str, Recipe]:
+    """Those that make sense for the channels there are: with one channel there are no correlations, so no PCA."""
+    if len(cases[0].train.channels) > 1:
+        return RECIPES
+    return {
+        MEAN_Z: RECIPES[MEAN_Z],
+        "EWMA innovation": Innovation(scaling="standard"),
+        "Holt innovation": Innovation(trend=0.1, scaling="standard"),
+        "CUSUM": RECIPES["CUSUM"],
+        "Page-Hinkley": RECIPES["Page-Hinkley"],
+        "nearest patches": _PATCHES,
+    }
+
+
+def with_auto(recipes: dict[str, Recipe], cases: Sequence[Case]) -> tuple[dict[str, Recipe], str]:
+    """The recipes, the three best families together, and which of them ranks first: from the training parts alone."""
+    parts = [[case.train[-SELECTED_ROWS:]] for case in cases]
+    ranked = rank(recipes, parts, seeds=(0, 1))
+    families: dict[type, Recipe] = {}
+    for each in ranked:
+        families.setdefault(type(recipes[each.name]), recipes[each.name])
+    three = Ensemble(members=tuple(families.values())[:3])  # type: ignore[arg-type]  # no recipe here is an ensemble
+    ranked = sorted([*ranked, *rank({THREE: three}, parts, seeds=(0, 1))], key=lambda each: -each.precision)
+    for each in ranked:
+        _common.say(f"    on the training parts, AP {each.precision:.3f}: {each.name}")
+    return {**recipes, THREE: three}, ranked[0].name
+
+
+def scored(recipe: Recipe, case: Case, seed: int) -> tuple[Detector, NDArray[np.float64], float]:
+    """The detector, scores of the test part as it follows the training part, and microseconds a row."""
+    detector = recipe.fit([case.train], seed)
+    early = detector.score(case.train.value, case.train.valid)
+    begun = time.perf_counter()
+    late = detector.score(case.test.value, case.test.valid, early.state)
+    return detector, late.score, (time.perf_counter() - begun) / len(case.test) * 1e6
+
+
+def compare(name: str, data: Path, seeds: int) -> dict[str, Any]:
+    """All detectors on one set."""
+    folder, read = SETS[name]
+    result: dict[str, Any] = {}
+    recipes, auto = with_auto(recipes_for(read(data / folder, 0)), read(data / folder, 0))
+    for seed in range(seeds):
+        cases = read(data / folder, seed)
+        for detector, recipe in recipes.items():
+            found = figures(name, recipe, cases, seed)
+            for key, figure in found.items():
+                result.setdefault(detector, {}).setdefault(key, []).append(figure)
+    result["auto"] = {**result[auto], "chosen": auto}
+    return result
+
+
+def watched(recipe: Recipe, case: Case, late: NDArray[np.float64], seed: int) -> tuple[Alarmed, NDArray[np.float64]]:
+    """Alarms on the test part at the lowest rate the training part supports, and how far above the threshold rows are.
+
+    An event speaks once, and again only where it gets stranger; all other rows are at minus infinity.
+    """
+    early = out_of_fold(recipe, [case.train], seed=seed)
+    made = calibrate(early)
+    training_s = float(case.train.time_ns[-1] - case.train.time_ns[0]) / 1e9
+    alarm = Alarm(events=TRAINING_EVENTS, per_s=training_s, separation_s=SEPARATION_ROWS * training_s / len(case.train))
+    alarming = fit_alarm(alarm, [(case.train.time_ns, made.surprise(early))])
+    surprise = made.surprise(late)
+    alarmed = alarming(case.test.time_ns, surprise)
+    margin = surprise - np.concatenate([[alarming.threshold], alarmed.threshold[:-1]])
+    onset, highest = np.full(len(late), -np.inf), -np.inf
+    for i in np.flatnonzero(alarmed.alarm & np.isfinite(margin)):
+        if alarmed.begins[i] or margin[i] > highest:
+            onset[i] = highest = margin[i]
+    return alarmed, onset
+
+
+def figures(name: str, recipe: Recipe, cases: Sequence[Case], seed: int) -> dict[str, float]:
+    """What one detector reaches on all series of a set."""
+    rows: list[dict[str, float]] = []
+    onsets, speeds, sizes = [], [], []
+    found, known, before, quiet = 0, 0, 0, 0
+    for case in cases:
+        detector, late, microseconds = scored(recipe, case, seed)
+        speeds.append(microseconds)
+        sizes.append(sum(array.nbytes for array in detector.parts().arrays.values()) / 1000)
+        alarmed = None
+        if name in ("nab", "skab"):
+            alarmed, onset = watched(recipe, case, late, seed)
+            # One false alarm in UNTUNED_ROWS lies this much above the rate the training part supports.
+            onsets.append((onset - np.log10(TRAINING_EVENTS / len(case.train) * UNTUNED_ROWS), case.windows))
+        if not case.label.any():
+            continue
+        score = filled(late)
+        days = float(case.test.time_ns[-1] - case.test.time_ns[0]) / 86.4e12
+        event = at_false_alarms(case.label, score, days, separation=10)
+        rows.append(
+            {
+                "ap": average_precision(case.label, score),
+                "vus_pr": vus_pr(case.label, score) if name != "nab" else float("nan"),
+                "f1": best_f1(case.label, score),
+                "event_recall": event.found / event.events,
+                "delay_rows": event.delay_rows,
+            }
+        )
+        if alarmed is not None:
+            first = int(case.label.argmax())
+            found, known = found + bool(alarmed.alarm[case.label].any()), known + 1
+            before, quiet = before + int(alarmed.alarm[:first].sum()), quiet + first
+    means = {key: np.array([row[key] for row in rows]) for key in rows[0]}
+    out = {key: float(found[np.isfinite(found)].mean()) for key, found in means.items() if np.isfinite(found).any()}
+    out |= {"us": float(np.median(speeds)), "kb": float(np.mean(sizes))}
+    if name == "nab":
+        best, _ = best_nab_score(onsets)
+        out |= {"nab": best, "nab_untuned": nab_score(onsets, 0.0)}
+    if name == "skab":
+        out |= {"events_found": float(found), "events": float(known), "before_share": before / max(quiet, 1)}
+    return out
+
+
+def kept(data: Path) -> list[dict[str, Any]]:
+    """The configured rate and what came, on recordings without an anomaly."""
+    return [
+        rate_kept(RECIPES[PCA1], series, name)._asdict() | {"detector": PCA1} for name, series in quiet_recordings(data)
+    ]
+
+
+def show(name: str, result: dict[str, Any]) -> None:
+    """One set as a table."""
+    keys = [key for key in next(iter(result.values())) if key != "chosen"]
+    print(f"\n## {name}: auto is {result['auto']['chosen']}\n")
+    print("| detector | " + " | ".join(keys) + " |")
+    print("|---" * (len(keys) + 1) + "|")
+    for detector, found in result.items():
+        cells = [
+            f"{np.mean(found[key]):.3f}" + (f" ± {np.std(found[key]):.3f}" if len(found[key]) > 1 else "")
+            for key in keys
+        ]
+        print(f"| {detector} | " + " | ".join(cells) + " |")
+
+
+def main() -> int:
+    """Compare, print, and fail where what was asked is missed."""
+    parser = _common.parser(__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the labelled sets")
+    parser.add_argument("--set", nargs="*", choices=[*SETS, "rate"], default=[*SETS, "rate"], help="which to run")
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+    result = {}
+    for name in SETS:
+        if name in arguments.set:
+            _common.say(f"{name}")
+            result[name] = compare(name, arguments.data, arguments.seeds)
+    rates = kept(arguments.data) if "rate" in arguments.set else []
+    missed = misses(result, rates)
+    if arguments.json:
+        print(json.dumps({"sets": result, "rates": rates, "missed": missed, "machine": _common.machine()}))
+    else:
+        for name, found in result.items():
+            show(name, found)
+        for each in rates:
+            came = f"{each['adaptive']} came, {each['fixed']} with a fixed threshold"
+            print(f"{each['name']}: {each['expected']:g} configured, {came}")
+        print(*(f"MISSED {line}" for line in missed), sep="\n")
+    return bool(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""Several detectors as one, by their p-values: strange is what one of them finds very strange, or all somewhat.
+
+Each member's score becomes a surprise (-log10 p) against rows it was not fitted to, so members with different scales
+have one vote each; the mean surprise is Fisher's combination (Statistical Methods for Research Workers, 1925) and the
+highest is Tippett's (1931), as `combine` says. Members go together, so neither is a p-value again: the ensemble is
+calibrated like any other detector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import numpy as np
+
+from trueline_model.conformal import Calibration, calibrate
+from trueline_model.detector import Parts, out_of_fold
+from trueline_model.detectors.cusum import Cusum
+from trueline_model.detectors.deviation import Deviation
+from trueline_model.detectors.innovation import Innovation
+from trueline_model.detectors.patches import Patches
+from trueline_model.detectors.pca import Pca
+from trueline_model.detectors.settings import judged
+from trueline_model.rows import running_mean
+from trueline_wire.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from trueline_model.detector import Detector, Scored, State
+    from trueline_model.series import Series
+
+__all__ = ["Ensemble", "EnsembleDetector", "Member"]
+
+Member = Cusum | Deviation | Innovation | Patches | Pca
+
+
+class Ensemble(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="detector", tag="ensemble"
+):
+    """Settings of a combination.
+
+    Attributes:
+        members: recipes, two at least.
+        combine: "mean" of the surprises (Fisher) or the "highest" (Tippett).
+        folds: blocks of time each recording is cut into for calibration, two at least.
+        mean_rows: the score is the mean of that many rows.
+    """
+
+    members: tuple[Member, ...]
+    combine: Literal["mean", "highest"] = "mean"
+    folds: int = 3
+    mean_rows: int = 1
+
+    def __post_init__(self) -> None:
+        if len(self.members) < 2:  # noqa: PLR2004 - two make a combination
+            raise ValueError("an ensemble wants two members at least")
+        if self.folds < 2:  # noqa: PLR2004 - one to fit, one to calibrate
+            raise ValueError(f"folds {self.folds} must be at least 2")
+        if self.mean_rows < 1:
+            raise ValueError(f"mean_rows {self.mean_rows} must be at least 1")
+
+    def fit(self, series: Sequence[Series], seed: int = 0) -> EnsembleDetector:
+        """Members fitted to all rows; calibrated with each block of rows scored by members fitted to the others."""
+        members: list[Detector] = []
+        calibrations = []
+        for number, recipe in enumerate(self.members):
+            members.append(recipe.fit(series, seed + number))
+            calibrations.append(calibrate(out_of_fold(recipe, series, self.folds, seed + number)))
+        return EnsembleDetector(self, tuple(members), tuple(calibrations))
+
+    def detector(self, arrays: Mapping[str, NDArray[Any]]) -> EnsembleDetector:
+        """As `Recipe`."""
+        members: list[Detector] = []
+        calibrations = []
+        for number, recipe in enumerate(self.members):
+            own = {k.removeprefix(f"{number}."): v for k, v in arrays.items() if k.startswith(f"{number}.")}
+            try:
+                members.append(recipe.detector(own))
+                calibrations.append(
+                    Calibration.from_arrays({k.removeprefix("p."): v for k, v in own.items() if k.startswith("p.")})
+                )
+            except ConfigError as error:
+                raise ConfigError(f"member {number}: {error}") from error
+        if len({member.width for member in members}) != 1:
+            raise ConfigError("the members want different numbers of channels: make the package again")
+        return EnsembleDetector(self, tuple(members), tuple(calibrations))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EnsembleDetector:
+    """Fitted members, each with what its normal scores look like."""
+
+    recipe: Ensemble
+    members: tuple[Detector, ...]
+    calibrations: tuple[Calibration, ...]
+
+    @property
+    def width(self) -> int:
+        """As `Detector`."""
+        return self.members[0].width
+
+    @property
+    def warm_up(self) -> int:
+        """As `Detector`: members that speak earlier are heard earlier."""
+        return max(min(member.warm_up for member in self.members), self.recipe.mean_rows - 1)
+
+    def score(self, value: NDArray[np.float64], valid: NDArray[np.bool_], state: State | None = None) -> Scored:
+        """As `Detector`."""
+        total, count = np.zeros(value.shape), np.zeros(len(value))
+        highest = np.full(len(value), -np.inf)
+        left: State = {}
+        for number, (member, calibration) in enumerate(zip(self.members, self.calibrations, strict=True)):
+            prefix = f"{number}."
+            own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)} if state else None
+            scored = member.score(value, valid, own)
+            left |= {prefix + k: v for k, v in scored.state.items()}
+            decades = calibration.surprise(scored.score)
+            said = np.isfinite(decades)
+            share = np.zeros(value.shape)
+            weight = np.where(said & (scored.score > 0.0), decades, 0.0)
+            np.divide(
+                scored.contribution * weight[:, None], scored.score[:, None], out=share, where=weight[:, None] > 0.0
+            )
+            if self.recipe.combine == "mean":
+                total += share
+                count += said
+            else:
+                higher = said & (decades > highest)
+                total[higher], highest[higher], count[higher] = share[higher], decades[higher], 1.0
+        raw = np.full(value.shape, np.nan)
+        np.divide(total, count[:, None], out=raw, where=count[:, None] > 0.0)
+        mean, kept = running_mean(raw, self.recipe.mean_rows, state)
+        return judged(mean, {**left, **kept})
+
+    def parts(self) -> Parts:
+        """As `Detector`."""
+        settings = msgspec.to_builtins(self.recipe)
+        arrays: dict[str, NDArray[Any]] = {}
+        for number, (member, calibration) in enumerate(zip(self.members, self.calibrations, strict=True)):
+            arrays |= {f"{number}.{k}": v for k, v in member.parts().arrays.items()}
+            arrays |= {f"{number}.p.{k}": v for k, v in calibration.arrays().items()}
+        return Parts(settings.pop("detector"), settings, arrays)

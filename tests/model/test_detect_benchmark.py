@@ -1,0 +1,127 @@
+"""The benchmark of detectors measures what it says it measures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from trueline_model.detectors import Deviation, Pca
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+_FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def metrics(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(_FOLDER))
+    import _detect_metrics as script  # noqa: PLC0415 - a benchmark is a script, not a package
+
+    return script
+
+
+@pytest.fixture
+def nab(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(_FOLDER))
+    import _detect_nab as script  # noqa: PLC0415 - as above
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("seed", "published"),
+    [(0, 0.31317759599274125), (1, 0.448001334722668), (2, 0.46639855943962966), (3, 0.554713640968738)],
+)
+def test_vus_pr_is_the_published_one(metrics: ModuleType, seed: int, published: float) -> None:
+    """VUS-PR agrees with `vus` 0.0.6 (RangeAUC_volume_opt, buffer 40), with ties, and with events at both ends."""
+    rng = np.random.default_rng(seed)
+    label = np.zeros(1500, bool)
+    for start in rng.integers(60, 1400, 5):
+        label[start : start + rng.integers(1, 60)] = True
+    if seed == 3:
+        label[:20] = label[-30:] = True
+    score = rng.normal(size=1500) + 1.5 * np.convolve(label, np.ones(9) / 9, "same")
+    score = np.round(score, 1) if seed == 2 else score
+    assert metrics.vus_pr(label, score, 40) == pytest.approx(published, rel=1e-9)
+
+
+def test_average_precision_by_hand(metrics: ModuleType) -> None:
+    """AP is the sum of recall steps times precision; equal scores are one step; without a score a row comes last."""
+    label = np.array([1, 0, 1, 0, 0], bool)
+    assert metrics.average_precision(label, np.array([5.0, 4.0, 3.0, 2.0, 1.0])) == pytest.approx(0.5 + 0.5 * 2 / 3)
+    assert metrics.average_precision(label, np.ones(5)) == pytest.approx(0.4)
+    assert metrics.average_precision(label, np.array([5.0, 4.0, np.nan, 2.0, 1.0])) == pytest.approx(0.5 + 0.5 * 0.4)
+
+
+def test_best_f1_adjusts_no_point(metrics: ModuleType) -> None:
+    """One row found of an event of ten is one row, not ten."""
+    label = np.zeros(100, bool)
+    label[50:60] = True
+    score = np.zeros(100)
+    score[50] = 1.0
+    assert metrics.best_f1(label, score) == pytest.approx(2 / 11)
+
+
+def test_events_at_a_rate_of_false_alarms(metrics: ModuleType) -> None:
+    """The threshold is the lowest with no more false alarms than allowed; near ones are one."""
+    label = np.zeros(40, bool)
+    label[10:15] = label[30:35] = True
+    score = np.zeros(40)
+    score[[12, 20, 22, 31]] = [3.0, 2.0, 2.0, 1.0]
+    assert metrics.at_false_alarms(label, score, 0)[:3] == (1, 2, 2.0)
+    assert metrics.at_false_alarms(label, score, 1, separation=5)[:2] == (2, 2)
+    assert metrics.at_false_alarms(label, score, 1, separation=1)[:2] == (1, 2)
+
+
+def test_nab_rules(nab: ModuleType) -> None:
+    """At once in every window is 100, nothing is 0, late is less, and false detections cost."""
+    windows = [(100, 150), (300, 400)]
+    score = np.zeros(1000)
+    assert nab.nab_score([(score, windows)], 0.5) == 0.0
+    score[[100, 300]] = 1.0
+    assert nab.nab_score([(score, windows)], 0.5) == pytest.approx(100.0)
+    late = np.zeros(1000)
+    late[[149, 399]] = 1.0
+    assert 50.0 < nab.nab_score([(late, windows)], 0.5) < 60.0
+    score[700] = 0.9  # far behind the window: 0.11 of 4
+    assert nab.nab_score([(score, windows)], 0.5) == pytest.approx(100.0 - 100.0 * 0.11 / 4.0)
+    assert nab.best_nab_score([(score, windows)]) == (pytest.approx(100.0), 1.0)
+
+
+def test_a_series_in_nab_without_windows_only_costs(nab: ModuleType) -> None:
+    """False detections of a quiet series are taken from the score of all."""
+    found = np.zeros(1000)
+    found[100] = 1.0
+    quiet = np.zeros(500)
+    quiet[[3, 400]] = 1.0
+    assert nab.nab_score([(found, [(100, 150)]), (quiet, [])], 0.5) == pytest.approx(100.0 - 100.0 * 0.22 / 2.0)
+
+
+def test_wsn_from_beginning_to_end(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On real motes with steam the benchmark finds both events, and knows nothing of positions."""
+    if not (data_folder / "wsn_single-hop").is_dir():
+        pytest.skip("no wsn_single-hop there")
+    monkeypatch.syspath_prepend(str(_FOLDER))
+    import _detect_sets  # noqa: PLC0415 - as above
+    import detect  # noqa: PLC0415 - as above
+
+    cases = _detect_sets.wsn(data_folder / "wsn_single-hop", 0)
+    found = detect.figures("wsn", Deviation(scaling="standard"), cases, 0)
+    assert found["event_recall"] == 1.0
+    assert found["ap"] == pytest.approx(0.904, abs=0.01)
+    assert not any(case.label[: len(case.label) // 10].any() for case in cases)
+
+
+def test_the_rate_is_kept_on_a_simulated_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With noise that grows by half, events come at half to twice the rate; with a fixed threshold at more."""
+    monkeypatch.syspath_prepend(str(_FOLDER))
+    import _detect_rate  # noqa: PLC0415 - as above
+
+    name, series = _detect_rate.simulated(5003)
+    kept = _detect_rate.rate_kept(Pca(scaling="standard"), series, name)
+    assert 0.5 * kept.expected <= kept.adaptive <= 2.0 * kept.expected
+    assert kept.fixed > 2.0 * kept.expected
