@@ -1,4 +1,4 @@
-"""The command line of the device: `trueline-edge check | schema | run | replay | tune | doctor | spool | key`.
+"""The command line of the device: `trueline-edge check | schema | run | replay | tune | model | doctor | spool | key`.
 
 Promises: every command says what is wrong and what to do about it, and its exit code means something. Refuses to work
 where a library is missing, and names the `pip install` that mends it.
@@ -18,6 +18,7 @@ import msgspec
 
 from trueline_edge.config import AgentConfig, load_config
 from trueline_edge.desk import add_desk_commands
+from trueline_edge.models import add_model_commands
 from trueline_wire.errors import ConfigError, SpoolUnsafe
 from trueline_wire.keys import SigningKey
 from trueline_wire.settings import SettingsError, json_schema
@@ -135,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     tune.set_defaults(run=_tune)
 
     add_desk_commands(command)
+    add_model_commands(command)
 
     doctor = command("doctor", "say what this machine lacks", _DOCTOR)
     doctor.add_argument("config", type=Path, nargs="?", metavar="CONFIG.toml", help="look at what it needs as well")

@@ -32,11 +32,13 @@ _PYTHON_MIN: Final = (3, 11)
 _SQLITE_MIN: Final = (3, 51, 3)
 """Below it two connections can hit the WAL-reset bug."""
 _EXTRA: Final = 'pip install "trueline[edge]"'
+_EXTRA_INFER: Final = 'pip install "trueline[edge,infer]"'
 _LIBRARIES: Final = (
     ("apsw", "apsw", True, "the spool"),
     ("paho-mqtt", "paho.mqtt", True, "MQTT"),
     ("aiocoap", "aiocoap", True, "CoAP"),
     ("prometheus-client", "prometheus_client", True, "metrics"),
+    ("ai-edge-litert", "ai_edge_litert", False, "a model with a network (stage `detect`)"),
     ("pyarrow", "pyarrow", False, "Parquet in `replay --out`"),
 )
 _CLOCK_FLOOR_NS: Final = 1_767_225_600_000_000_000
@@ -113,7 +115,8 @@ def _libraries(version_of: Callable[[str], str | None]) -> Iterator[Finding]:
             yield Finding(name=distribution, state="ok", message=version)
         else:
             state: Literal["missing", "note"] = "missing" if needed else "note"
-            yield Finding(name=distribution, state=state, message=f"not installed; {purpose} needs it", mend=_EXTRA)
+            mend = _EXTRA_INFER if distribution == "ai-edge-litert" else _EXTRA
+            yield Finding(name=distribution, state=state, message=f"not installed; {purpose} needs it", mend=mend)
 
 
 def _sqlite() -> Finding:
