@@ -245,7 +245,7 @@ def run_fleet(fleet: Fleet, calibrations: dict[tuple[str, int], list[Calibration
     for device in range(fleet.devices):
         mine = [calibrations[m.name, s][device] for m in fleet.measured for s in range(sensors)]
         pipeline = Pipeline(stages_of(fleet, device, sensors, mine), schema)
-        readings, at = readings_of(fleet, device, schema)
+        readings, at = readings_of(fleet, device, schema, [calibration.u.noise for calibration in mine])
         judged = Readings.concatenate([pipeline(readings), *pipeline.flush()])
         columns = {channel.name: number for number, channel in enumerate(judged.schema.channels)}
         step, first = np.unique(at, return_index=True)
@@ -266,13 +266,15 @@ def schema_of(fleet: Fleet, sensors: int) -> Schema:
     return Schema(device="device", stream=fleet.scenario, channels=tuple(channels))
 
 
-def readings_of(fleet: Fleet, device: int, schema: Schema) -> tuple[Readings, NDArray[np.intp]]:
-    """What a device reports after the calibration, in its order, and the step each row belongs to."""
+def readings_of(fleet: Fleet, device: int, schema: Schema, noise: Sequence[float]) -> tuple[Readings, NDArray[np.intp]]:
+    """What a device reports after the calibration, in its order, and the step each row belongs to.
+
+    Each channel states its noise, as it was found beside the reference.
+    """
     sensors = len(schema.channels) // len(fleet.measured)
     start = fleet.plan.calibration_steps
     steps, late = np.arange(fleet.plan.steps - start), fleet.late[start:, device]
     order = np.argsort(2 * steps + 3 * late, kind="stable")  # a late row comes right after its follower
     at = np.repeat(order, fleet.copies[start:, device][order])
     value = np.concatenate([m.raw[start:, device, :sensors][at] for m in fleet.measured], axis=1)
-    u = [m.model.noise for m in fleet.measured for _ in range(sensors)]
-    return Readings.raw(schema, fleet.time_ns[start:, device][at], value, u), at
+    return Readings.raw(schema, fleet.time_ns[start:, device][at], value, noise), at

@@ -184,6 +184,27 @@ def test_a_first_order_lag_is_undone_exactly() -> None:
     assert np.abs(wrong.value - true).max() > 0.5  # negative control: without the lag it is far off
 
 
+@pytest.mark.parametrize("resolution", [0.0, 0.2])
+def test_undoing_a_lag_makes_noise_and_rounding_grow_alike(tmp_path: Path, resolution: float) -> None:
+    """`u` of a slow and coarse sensor, its lag undone, is the standard deviation it has."""
+    rng = np.random.default_rng(3)
+    n, noise, kept = 20_000, 0.1, np.exp(-1.0 / 2.0)
+    shown = np.empty(n)
+    y = 0.0
+    truth = 5.0 * np.sin(np.arange(n) / 50.0)
+    for i, x in enumerate(truth):
+        y = kept * y + (1.0 - kept) * x
+        shown[i] = y
+    raw = shown + rng.normal(0.0, noise, n)
+    raw = np.round(raw / resolution) * resolution if resolution else raw
+    file = made(tmp_path, channel="t", unit="1", model=Offset(offset=0.0), lag=Lag(time_constant_s=2.0))
+    schema = Schema(device="d", stream="s", channels=(Channel(name="t", resolution=resolution),))
+    times = 1_800_000_000 * 10**9 + np.arange(n) * 10**9
+    out = Calibrate(files=(file,)).stage(schema)(Readings.raw(schema, times, raw[:, None], [noise]))
+    error = (out.value[:, 0] - truth)[100:]
+    assert np.std(error) == pytest.approx(float(out.u[100:, 0].mean()), rel=0.03)
+
+
 FACTORS = st.sampled_from(["o3", "log(o3)", "sqrt(s 1)", "inverse(t)", "t^2", "s1^3"])
 
 

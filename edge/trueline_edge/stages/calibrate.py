@@ -128,7 +128,9 @@ class CorrectReadings:
             k = task.column
             with np.errstate(invalid="ignore", over="ignore"):
                 settled, after = undo_lag(state, readings.time_ns, value[:, k], good[:, k], lag.time_constant_s)
-                u[:, k] *= settled.gain
+                # Rounding grows like noise; what the corrector adds for it is that of a reading without lag.
+                grown = settled.gain**2
+                u[:, k] = np.sqrt(np.square(u[:, k]) * grown + (grown - 1.0) * task.resolution**2 / 12.0)
                 u_lag[:, k] = np.abs(settled.slope) * lag.u_s
             value[:, k] = settled.value
             past.append(after)
