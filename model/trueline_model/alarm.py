@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from trueline_model.detectors.settings import array
+from trueline_model.arrays import array
 from trueline_wire.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trueline_model.detectors.settings import array
+from trueline_model.arrays import array
 from trueline_model.tail import EXCEEDANCES_MIN, Tail, fit_tail
 from trueline_wire.errors import ConfigError
 

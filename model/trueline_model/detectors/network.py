@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from trueline_model.arrays import array
 from trueline_model.detector import Parts, Scored
-from trueline_model.detectors.settings import DetectorSettings, array
+from trueline_model.detectors.settings import DetectorSettings
 from trueline_model.rows import row_sum
 from trueline_model.scale import Scale
 from trueline_model.windows import Windower

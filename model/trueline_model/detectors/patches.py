@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trueline_model.detectors.settings import DetectorSettings, array, judged, training
+from trueline_model.arrays import array
+from trueline_model.detectors.settings import DetectorSettings, judged, training
 from trueline_model.rows import row_sum, running_mean
 from trueline_model.scale import Scale
 from trueline_model.windows import Windower

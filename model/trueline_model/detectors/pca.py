@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from trueline_model.detectors.settings import DetectorSettings, array, judged, training
+from trueline_model.arrays import array
+from trueline_model.detectors.settings import DetectorSettings, judged, training
 from trueline_model.rows import patterns, product, running_mean
 from trueline_model.scale import Scale
 

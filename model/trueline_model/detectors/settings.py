@@ -13,7 +13,7 @@ from trueline_model.scale import fit_scale
 from trueline_wire.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trueline_model.scale import Scale
     from trueline_model.series import Series
 
-__all__ = ["DetectorSettings", "array", "judged", "training"]
+__all__ = ["DetectorSettings", "judged", "training"]
 
 
 class DetectorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="detector"):
@@ -68,22 +68,3 @@ def judged(contribution: NDArray[np.float64], state: State) -> Scored:
     said = np.isfinite(contribution[:, 0])
     filled = np.where(said[:, None], contribution, 0.0)
     return Scored(np.where(said, row_sum(filled), np.nan), filled, state)
-
-
-def array(
-    arrays: Mapping[str, NDArray[Any]], name: str, dimensions: int, shape: tuple[int | None, ...] | None = None
-) -> NDArray[np.float64]:
-    """An array of a package, as float64.
-
-    Raises:
-        ConfigError: it is missing, or its shape is not the one wanted (None: any length), or a number is not finite.
-    """
-    if name not in arrays:
-        raise ConfigError(f"the package lacks the array {name}: make it again")
-    found = np.asarray(arrays[name], np.float64)
-    wanted = shape if shape is not None else (None,) * dimensions
-    if found.ndim != dimensions or any(w not in (None, f) for w, f in zip(wanted, found.shape, strict=True)):
-        raise ConfigError(f"the array {name} has shape {found.shape}, wanted {wanted}: make the package again")
-    if not np.all(np.isfinite(found)):
-        raise ConfigError(f"the array {name} holds a number that is not finite: make the package again")
-    return found
