@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from trueline_edge.calibration.datasheet import model_of
-from trueline_edge.calibration.file import Calibration, Lag, Uncertainty
+from trueline_edge.calibration.file import Calibration, Lag, Play, Uncertainty
 from trueline_edge.calibration.informed import Informed, Tolerance, fit_informed
 from trueline_edge.pipeline import Pipeline
 from trueline_edge.stages import Fuse, GrossRange, Missing, Timing
@@ -110,6 +110,9 @@ def calibrate_fleet(fleet: Fleet, measured: Measured, sensor: int) -> list[Calib
         nominal=tuple(effects[name][1] for name in names),
         noise=repeatability(measured),
         slow=model.flicker,
+        play=model.hysteresis,
+        lowest=model.range_low,
+        highest=model.range_high,
     )
     memory = math.exp(-fleet.plan.interval_s / model.response_s) if model.response_s > 0.0 else 0.0
     lag = Lag(time_constant_s=model.response_s) if LAG_MEMORY[0] < memory < LAG_MEMORY[1] else None
@@ -163,19 +166,26 @@ def _calibration(
         unit=measured.unit,
         u=Uncertainty(noise=noise, model=float(found.slow[device]), drift=measured.model.drift_walk),
         lag=lag,
+        play=Play(half_width=measured.model.hysteresis) if measured.model.hysteresis > 0.0 else None,
     )
 
 
-def _common(measured: Measured, device: int) -> float:
-    """What sensors of one kind are wrong by together: the reference's offset, and play, where the quantity swings."""
-    play = measured.model.hysteresis / math.sqrt(3) if swings(measured, device) else 0.0
-    return math.hypot(measured.reference_u, play)
+def _own(
+    fleet: Fleet, measured: Measured, device: int, sensors: int, calibrations: Sequence[Calibration]
+) -> tuple[float, ...]:
+    """Of each input, what its calibration leaves unknown of it alone: parameters, and 1/f noise.
 
-
-def swings(measured: Measured, device: int) -> bool:
-    """Does the quantity go to and fro by far more than the play, so that all sensors lie at the same end of theirs?"""
-    beside = measured.reference[:, device]
-    return bool(np.ptp(beside) > 4.0 * measured.model.hysteresis)
+    The reference's offset is in all of them, and where a quantity lies within the play: the rest is common.
+    """
+    found = {calibration.channel: calibration for calibration in calibrations}
+    parts = []
+    for sensor in range(sensors):
+        calibration = found[channel_name(measured, sensor)]
+        model = calibration.model
+        raw = measured.raw[: fleet.plan.calibration_steps, device, sensor]
+        variance = model.covariance[0][0] + model.covariance[1][1] * float(np.nanvar(raw)) - measured.reference_u**2
+        parts.append(math.sqrt(max(variance + calibration.u.model**2, 0.0)))
+    return tuple(parts)
 
 
 class _Calibrated:
@@ -208,7 +218,7 @@ def stages_of(fleet: Fleet, device: int, sensors: int, calibrations: Sequence[Ca
             inputs=tuple(channel_name(m, s) for s in range(sensors)),
             r=_noise_variance(fleet, m, sensors, calibrations),
             independent=True,
-            common_u=_common(m, device) if sensors > 1 else 0.0,
+            own_u=_own(fleet, m, device, sensors, calibrations) if sensors > 1 else None,
         )
         for m in fleet.measured
     )

@@ -138,6 +138,7 @@ CALIBRATIONS = Path(__file__).parent / "calibrations"
 STAGES |= {
     "calibrate, three inputs and a lag": Calibrate(files=(CALIBRATIONS / "a.toml", CALIBRATIONS / "b.toml")),
     "calibrate, a lag": Calibrate(files=(CALIBRATIONS / "b.toml",)),
+    "calibrate, play and a lag": Calibrate(files=(CALIBRATIONS / "p.toml", CALIBRATIONS / "b.toml")),
 }
 FUSE = Fuse(name="f", inputs=("a", "b", "c"), independent=True)
 STAGES |= {
@@ -151,6 +152,8 @@ STAGES |= {
         outputs=(FuseOutput(name="f", inputs=("c", "a")), FuseOutput(name="g", inputs=("b",), common_u=0.1))
     ),
     "fuse, weighted mean": msgspec.structs.replace(FUSE, model="weighted_mean", confidence=0.95),
+    "fuse, weighted mean of what shares": msgspec.structs.replace(FUSE, model="weighted_mean", r=0.2, own_u=0.1),
+    "fuse, what shares": msgspec.structs.replace(FUSE, r=0.2, own_u=(0.1, 0.2, 0.1)),
     "fuse, vote": msgspec.structs.replace(FUSE, model="vote", fail_after=2, recover_after=3),
     "fuse, learning a trend": msgspec.structs.replace(FUSE, model="trend"),
     "fuse, given trend": msgspec.structs.replace(FUSE, model="trend", noise="given", r=0.2, q=0.1, q_trend=0.01),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Calibration", "Lag", "Uncertainty", "dump_calibration", "load_calibration"]
+__all__ = ["Calibration", "Lag", "Play", "Uncertainty", "dump_calibration", "load_calibration"]
 
 FORMAT: Final = 1
 _ID_MAX: Final = 64
@@ -69,6 +69,21 @@ class Lag(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise ValueError(f"u_s {self.u_s} must be a number that is not negative")
 
 
+class Play(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Play (hysteresis, backlash) of the sensor: what it shows moves only when the quantity pushes it.
+
+    Attributes:
+        half_width: by which it lags behind, going up and going down alike, in the corrected unit: what a datasheet
+            gives as hysteresis of plus or minus so much.
+    """
+
+    half_width: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.half_width < math.inf:
+            raise ValueError(f"half_width {self.half_width} must be above 0")
+
+
 class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How one raw channel becomes one corrected channel, since when, for how long and within which limits.
 
@@ -86,6 +101,8 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         valid_until: readings after are SUSPECT, with a `u` that grows.
         u: see `Uncertainty`.
         lag: see `Lag`; none where left out.
+        play: see `Play`; none where left out. The model gives what the sensor shows of the quantity, play and all; by
+            `u.noise` it is judged whether that has moved, and `u.model` is taken to change slowly.
         note: how it was made; for the reader.
         format: version of this layout.
     """
@@ -103,6 +120,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     valid_until: datetime | None = None
     u: Uncertainty = Uncertainty()
     lag: Lag | None = None
+    play: Play | None = None
     note: str = ""
     format: int = FORMAT
 
@@ -132,6 +150,9 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def objections(self) -> Iterator[Objection]:
         """What does not fit together."""
+        if self.play is not None and not self.u.noise > 0.0:
+            hint = "add [u] noise: whether a reading has moved is judged by it"
+            yield Objection(("play",), "play cannot be told from noise that is not stated", hint)
         for name, (low, high) in self.range.items():
             if not -math.inf < low < high < math.inf:
                 yield Objection(("range", name), f"{low} must be below {high}, and both finite")

@@ -12,7 +12,10 @@ way about: where the quantity hardly moves, readings differ by their noise, and 
 that the sensor shows nothing. What noise the reference has itself is known, and taken out of its differences
 (regression calibration: Carroll et al., "Measurement Error in Nonlinear Models", 2nd ed. 2006, ch. 4).
 
-Errors of successive readings are alike (1/f noise, play): so means over blocks are compared, whose scatter says how
+A sensor with play shows what the play operator makes of the quantity, which beside a reference can be had exactly, but
+for where it lay at first: the reading is regressed on that, once the quantity has moved far enough to tell.
+
+Errors of successive readings are alike (1/f noise, lag): so means over blocks are compared, whose scatter says how
 much such a mean is worth. Promises: arrays in, arrays out; k sensors at once. Refuses to know files and clocks.
 """
 
@@ -22,6 +25,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
+
+from trueline_edge.estimation.play import play_between
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,6 +55,9 @@ class Tolerance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         nominal: the conditions the datasheet speaks of.
         noise: standard deviation of a single reading, resolution and all; zero: nothing is known.
         slow: standard deviation of what changes too slowly to be averaged (1/f noise): no less is believed.
+        play: half-width of the play (hysteresis), in the reference's unit.
+        lowest: end of the sensor's range: readings there, or beyond, are cut off, and say nothing.
+        highest: its other end.
     """
 
     offset: float = 0.0
@@ -59,6 +67,9 @@ class Tolerance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     nominal: tuple[float, ...] = ()
     noise: float = 0.0
     slow: float = 0.0
+    play: float = 0.0
+    lowest: float = -np.inf
+    highest: float = np.inf
 
 
 class Informed(NamedTuple):
@@ -108,6 +119,9 @@ def fit_informed(
         ValueError: fewer than eight readings of a sensor.
     """
     there = np.isfinite(raw) & np.isfinite(reference) & np.isfinite(conditions).all(axis=2)
+    there &= (raw > tolerance.lowest) & (raw < tolerance.highest)
+    reference, settled, moved, hidden = _shown(reference, tolerance)
+    there &= settled
     if len(raw) < 8 or there.sum(axis=0).min() < 8:  # noqa: PLR2004 - two blocks of four
         raise ValueError("at least 8 pairs of each sensor are wanted")
     raw, reference = np.where(there, raw, 0.0), np.where(there, reference, 0.0)
@@ -115,14 +129,15 @@ def fit_informed(
     blocks, count = _blocks(there)
     present, number = count > 0.0, there.sum(axis=0)
     centres = conditions.sum(axis=0) / number[:, None]
+    noises = reference_noise * np.sqrt(moved)
     shown, centre = _means(raw, blocks, count), raw.sum(axis=0) / number
     middle = reference.sum(axis=0) / number
-    truth, trusted = _regressor(_means(reference, blocks, count), count, middle, reference_noise)
+    truth, trusted = _regressor(_means(reference, blocks, count), count, middle, noises)
     around = np.where(present[..., None], _means(conditions, blocks, count) - centres, 0.0)
     x = np.concatenate([present[..., None] * 1.0, truth[..., None], around], axis=2)  # (b, k, p)
     y = np.where(present, shown - truth - middle, 0.0)
     prior = _prior(tolerance, middle, centres, reference_u)
-    at_least = (tolerance.noise**2 + trusted * reference_noise**2) / np.maximum(count, 1.0) + 0.5 * tolerance.slow**2
+    at_least = (tolerance.noise**2 + trusted * noises**2) / np.maximum(count, 1.0) + 0.5 * tolerance.slow**2
     at_least = np.maximum(at_least, _NEVER * np.square(y).max() + _TINY)
     variance = at_least
     for _ in range(_ROUNDS):
@@ -134,7 +149,7 @@ def fit_informed(
     gain = 1.0 / (1.0 + found[:, 1])
     here = np.concatenate([reference[..., None] - middle[:, None], conditions - centres], axis=2)
     left = raw - reference - found[:, 0] - np.einsum("nkj,kj->nk", here, found[:, 1:])
-    noise, slow = _errors(np.where(there, left, np.nan), tolerance, reference_noise * (1.0 + found[:, 1]))
+    noise, slow = _errors(np.where(there, left, np.nan), tolerance, noises * (1.0 + found[:, 1]))
     offset = middle + (centre - middle - found[:, 0]) * gain
     return Informed(
         offset,
@@ -142,13 +157,41 @@ def fit_informed(
         -gain[:, None] * found[:, 2:],
         centre,
         centres,
-        _turned(covariance, found, gain, offset - middle, reference_u),
+        _turned(covariance, found, gain, offset - middle, np.hypot(reference_u, hidden)),
         noise * gain,
         slow * gain,
     )
 
 
-def _regressor(reference: Array, count: Array, middle: Array, reference_noise: float) -> tuple[Array, Array]:
+def _shown(reference: Array, tolerance: Tolerance) -> tuple[Array, NDArray[np.bool_], Array, Array]:
+    """What a sensor with that play is shown of the quantity: the reference itself, where there is none.
+
+    Returns:
+        (n, k) the reference as the play passes it on; (n, k) is it known which of all that are possible; (k,) in what
+        share of the rows it moved, the reference's noise with it; and (k,) the standard uncertainty of all of it, where
+        the quantity never moved far enough to tell.
+    """
+    if not tolerance.play > 0.0:
+        return reference, np.ones(reference.shape, np.bool_), np.ones(1), np.zeros(1)
+    low, high = play_between(reference, tolerance.play)
+    settled = high - low <= _SETTLED * tolerance.play
+    told = settled.mean(axis=0) > _SETTLED_ROWS
+    between = np.nanmean(high - low, axis=0)
+    middle = (low + high) / 2.0
+    moved = np.nanmean(np.abs(np.diff(middle, axis=0)) > 0.0, axis=0)
+    return (
+        np.where(np.isfinite(reference), middle, np.nan),
+        settled | ~told,
+        moved,
+        np.where(told, 0.0, between / 12**0.5),
+    )
+
+
+_SETTLED, _SETTLED_ROWS = 0.1, 0.25
+"""Play passes for known once what is possible lies within such a part of it; in fewer rows than that it never was."""
+
+
+def _regressor(reference: Array, count: Array, middle: Array, reference_noise: Array) -> tuple[Array, Array]:
     """(b, k) where the quantity most likely was in each block, from its middle; and (k,) the trust in its moves."""
     moved = np.where(count > 0.0, reference - middle, 0.0)
     blocks = (count > 0.0).sum(axis=0)
@@ -158,7 +201,7 @@ def _regressor(reference: Array, count: Array, middle: Array, reference_noise: f
     return moved * trusted, trusted
 
 
-def _turned(covariance: Array, found: Array, gain: Array, away: Array, reference_u: float) -> Array:
+def _turned(covariance: Array, found: Array, gain: Array, away: Array, reference_u: Array) -> Array:
     """(k, p, p) of offset, gain, conditions of the line turned round, by the law of propagation."""
     size = covariance.shape[1]
     slopes = -gain[:, None, None] * np.eye(size)  # of offset and conditions

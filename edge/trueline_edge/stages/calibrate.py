@@ -19,6 +19,7 @@ from trueline_edge.calibration.correct import Corrector, Unlagged
 from trueline_edge.calibration.file import Calibration, load_calibration
 from trueline_edge.calibration.lag import LagState, undo_lag
 from trueline_edge.calibration.models import Affine, Offset
+from trueline_edge.calibration.play import PlayInverter
 from trueline_edge.calibration.task import Task
 from trueline_edge.stages.stage import Objection, usable
 from trueline_wire.errors import ConfigError
@@ -90,7 +91,7 @@ class Calibrate(
 
 
 class CorrectReadings:
-    """Corrects; remembers the last usable reading of channels with a lag."""
+    """Corrects; remembers the last usable reading of channels with a lag, and where within its play a sensor is."""
 
     delay = 0
 
@@ -106,16 +107,22 @@ class CorrectReadings:
         self._lagging = [task for task in self._tasks if task.calibration.lag]
         self._lags = [task.calibration.lag for task in self._tasks if task.calibration.lag]
         self._past = tuple(LagState() for _ in self._lagging)
-        self._needs_usable = bool(self._lagging) or any(task.inputs for task in self._tasks)
         self.schema = _corrected(schema, self._tasks)
+        played = [task for task in self._tasks if task.calibration.play]
+        self._play = (
+            PlayInverter(played, [self.schema.channels[t.column].resolution for t in played]) if played else None
+        )
+        remembers = bool(self._lagging) or self._play is not None
+        self._needs_usable = remembers or any(task.inputs for task in self._tasks)
 
     def __call__(self, readings: Readings, /) -> Readings:
         good = usable(readings) if self._needs_usable else _NONE
         unlagged = self._unlag(readings, good) if self._lagging else None
         corrected = self._corrector(readings.time_ns, readings.value, readings.u, good, unlagged)
-        out = Readings.trusted(
-            self.schema, readings.time_ns, corrected.value, corrected.u, readings.flag, readings.reason
-        )
+        value, u = corrected.value, corrected.u
+        if self._play is not None:
+            value, u = self._play(readings.time_ns, value, u, good)
+        out = Readings.trusted(self.schema, readings.time_ns, value, u, readings.flag, readings.reason)
         if corrected.doubtful is None:
             return out
         return out.flagged(corrected.doubtful & np.isfinite(readings.value), Flag.SUSPECT, Reason.CALIBRATION)
@@ -142,14 +149,21 @@ class CorrectReadings:
         return Readings.empty(self.schema)
 
     def state(self) -> bytes:
-        """The last usable reading of each channel with a lag."""
+        """The last usable reading of each channel with a lag, and the plays."""
+        if self._play is not None:
+            return msgspec.msgpack.encode((self._past, self._play.state()))
         return msgspec.msgpack.encode(self._past) if self._lagging else b""
 
     def restore(self, state: bytes) -> None:
         """Go on with the readings of another life."""
-        past = msgspec.msgpack.decode(state, type=tuple[LagState, ...]) if state else ()
+        if self._play is not None:
+            past, play = msgspec.msgpack.decode(state, type=tuple[tuple[LagState, ...], bytes])
+        else:
+            past = msgspec.msgpack.decode(state, type=tuple[LagState, ...]) if state else ()
         if len(past) != len(self._lagging):
             raise ValueError(f"a state of {len(past)} lags, not {len(self._lagging)}")
+        if self._play is not None:
+            self._play.restore(play)
         self._past = past
 
 

@@ -53,6 +53,8 @@ class FuseOutput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         systematic_u: standard uncertainty an input has all the time, one for all or one for each; where left out, what
             its noise leaves unexplained of its `u`.
         common_u: the part of it that all inputs share, where they are otherwise independent.
+        own_u: the part of it that is each input's own, one for all or one for each: what they state beyond that and
+            their noise (`r`), row by row, they share (sensors with play hang at the same end of it).
         independent: systematic errors of the inputs are; else all may be wrong alike, and no mean makes it better.
     """
 
@@ -64,6 +66,7 @@ class FuseOutput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     q_daily: float | None = None
     systematic_u: float | tuple[float, ...] | None = None
     common_u: float = 0.0
+    own_u: float | tuple[float, ...] | None = None
     independent: bool = False
 
     def __post_init__(self) -> None:
@@ -71,7 +74,7 @@ class FuseOutput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise ValueError(f"name of 1 to {_NAME_MAX} characters is wanted")
         if not 0 < len(self.inputs) <= INPUTS_MAX or len(set(self.inputs)) < len(self.inputs):
             raise ValueError(f"inputs: 1 to {INPUTS_MAX} channels are wanted, each once")
-        for key, above in (("r", True), ("systematic_u", False)):
+        for key, above in (("r", True), ("systematic_u", False), ("own_u", False)):
             given = getattr(self, key)
             if isinstance(given, tuple) and len(given) != len(self.inputs):
                 raise ValueError(f"{key} has {len(given)} numbers for {len(self.inputs)} inputs")
@@ -95,6 +98,7 @@ class Fuse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         q_daily: of the one output; as in `FuseOutput`.
         systematic_u: of the one output; as in `FuseOutput`.
         common_u: of the one output; as in `FuseOutput`.
+        own_u: of the one output; as in `FuseOutput`.
         independent: of the one output; as in `FuseOutput`.
         each: each input is filtered by itself, into a channel `INPUT.fused`.
         outputs: the table `[[stream.stage.output]]`, in the place of `name` and `inputs`.
@@ -135,6 +139,7 @@ class Fuse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     damping_s: float = 21_600.0
     systematic_u: float | tuple[float, ...] | None = None
     common_u: float = 0.0
+    own_u: float | tuple[float, ...] | None = None
     independent: bool = False
     timeout_s: float | None = None
     gate: float | None = None
@@ -152,8 +157,10 @@ class Fuse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError("name of the one output is wanted; with each, or with tables of outputs, none")
         if self.outputs and (self.each or any(getattr(self, key) != _OUTPUT[key] for key in _OUTPUT)):
             raise ValueError("output tables say r, q, systematic_u and the like for themselves: move these keys there")
-        if self.each and any(isinstance(each, tuple) for each in (self.r, self.systematic_u)):
-            raise ValueError("each takes one r and one systematic_u; write tables of outputs to tell inputs apart")
+        if self.each and any(isinstance(each, tuple) for each in (self.r, self.systematic_u, self.own_u)):
+            raise ValueError(
+                "each takes one r, one systematic_u and one own_u; write tables of outputs to tell inputs apart"
+            )
         _check_numbers(self)
         self.all_outputs()
 

@@ -67,7 +67,8 @@ def make_combiners(config: Fuse, schema: Schema) -> list[Part]:
     every = np.arange(len(outputs))
     common = np.array([output.common_u for output in outputs])
     if config.model == "weighted_mean":
-        return [Part(every, WeightedMean(common, config.confidence))]
+        width = max(len(output.inputs) for output in outputs)
+        return [Part(every, WeightedMean(common, config.confidence, _own(outputs, width)))]
     if config.model == "vote":
         shape = (len(outputs), max(len(output.inputs) for output in outputs))
         vote = Vote(shape, common, config.gate_used, config.fail_after, config.recover_after)
@@ -163,6 +164,7 @@ def _group(config: Fuse, output: FuseOutput, noise: _Noise, schema: Schema) -> G
     settings = GroupSettings(
         systematic_u=_systematic(output),
         common_u=output.common_u,
+        own_u=_each(output, output.own_u),
         independent=output.independent,
         r=noise.r if known else None,
         gate=config.gate_used,
@@ -187,5 +189,19 @@ def _floors(schema: Schema, output: FuseOutput) -> Array:
 
 
 def _systematic(output: FuseOutput) -> Array:
-    given = np.nan if output.systematic_u is None else output.systematic_u
-    return np.broadcast_to(np.asarray(given, np.float64), (len(output.inputs),))
+    return _each(output, output.systematic_u)
+
+
+def _each(output: FuseOutput, given: float | tuple[float, ...] | None) -> Array:
+    """(m,) of each input; NaN where it was not given."""
+    return np.broadcast_to(np.asarray(np.nan if given is None else given, np.float64), (len(output.inputs),))
+
+
+def _own(outputs: Sequence[FuseOutput], width: int) -> Array:
+    """(k, m) standard uncertainty that is each input's own, noise and all; NaN where it was not given."""
+    own = np.full((len(outputs), width), np.nan)
+    for o, output in enumerate(outputs):
+        own[o, : len(output.inputs)] = np.sqrt(
+            np.square(_each(output, output.own_u)) + np.nan_to_num(_each(output, output.r))
+        )
+    return own

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Cells", "Combined", "Combiner", "carried", "moved_nothing", "systematic_variance"]
+__all__ = ["Cells", "Combined", "Combiner", "carried", "moved_nothing", "shared_variance", "systematic_variance"]
 
 
 class Cells(NamedTuple):
@@ -92,6 +92,26 @@ def systematic_variance(
     np.fmax(rest, 0.0, out=rest)
     unknown = np.isnan(declared)
     return rest if unknown.all() else np.where(unknown, rest, declared * declared)
+
+
+def shared_variance(stated: NDArray[np.float64], own_u: NDArray[np.float64], common_u: float) -> NDArray[np.float64]:
+    """The variance that the inputs of an output have in common, row by row.
+
+    Args:
+        stated: (n, m) of each input; NaN where it is not there.
+        own_u: (m,) standard uncertainty that is each input's own; NaN: `common_u` is all they share.
+        common_u: what they share at least.
+
+    Returns:
+        (n,) what the input in the middle states beyond its own: one of them may err, or lack what the others share.
+    """
+    least = np.full(len(stated), common_u**2)
+    if np.isnan(own_u).all():
+        return least
+    beyond = np.sort(stated - own_u**2, axis=1)  # NaN goes last
+    middle = np.maximum(np.isfinite(beyond).sum(axis=1) - 1, 0) // 2
+    shared: NDArray[np.float64] = np.fmax(np.take_along_axis(beyond, middle[:, None], axis=1)[:, 0], least)
+    return shared
 
 
 def carried(now: NDArray[np.float64], before: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -18,7 +18,14 @@ import numpy as np
 
 from trueline_edge.estimation.offsets import Offsets, common_variance, learn_offsets
 from trueline_edge.estimation.voting import agreeing
-from trueline_edge.stages.fusion.cells import Cells, Combined, carried, moved_nothing, systematic_variance
+from trueline_edge.stages.fusion.cells import (
+    Cells,
+    Combined,
+    carried,
+    moved_nothing,
+    shared_variance,
+    systematic_variance,
+)
 from trueline_edge.stages.stage import pack_arrays, unpack_arrays
 
 if TYPE_CHECKING:
@@ -52,6 +59,8 @@ class GroupSettings(NamedTuple):
     Attributes:
         systematic_u: (m,) as configured; NaN: what the noise leaves unexplained of the `u` of the readings.
         common_u: standard uncertainty all of them share.
+        own_u: (m,) systematic standard uncertainty that is their own, all beyond it being shared; NaN: `common_u` is
+            all they share.
         independent: their systematic errors are; else they may all be wrong alike.
         r: (m,) variance of the noise, NaN: from `u` without the systematic part; None: learnt.
         gate: in standard deviations: further from the majority does not count.
@@ -59,18 +68,20 @@ class GroupSettings(NamedTuple):
 
     systematic_u: Array
     common_u: float
+    own_u: Array
     independent: bool
     r: Array | None
     gate: float
 
 
 class _Heard(NamedTuple):
-    """Rows of the sensors: values, variance of their noise, systematic variance, who just jumped; (n, m) each."""
+    """Rows of the sensors: (n, m) value, variance of noise, own systematic variance, who just jumped; (n,) common one."""
 
     value: Array
     r: Array
     systematic: Array
     jumped: NDArray[np.bool_]
+    common: Array
 
 
 class _Voted(NamedTuple):
@@ -112,7 +123,8 @@ class Group:
         while True:
             stop = min(len(cells.dt_s), start + WINDOW - int(self._at[0]))
             rows = slice(start, stop)
-            part = _Heard(heard.value[rows], heard.r[rows], heard.systematic[rows], heard.jumped[rows])
+            own = (heard.value[rows], heard.r[rows], heard.systematic[rows])
+            part = _Heard(*own, heard.jumped[rows], heard.common[rows])
             parts.append(self._vote(part, cells.dt_s[rows]))
             start = stop
             if start >= len(cells.dt_s):
@@ -133,11 +145,12 @@ class Group:
         there = np.isfinite(value) & (r > 0.0)
         systematic = np.where(there, systematic_variance(settings.systematic_u, var, r), np.nan)
         # What is derived from `u` holds the common part too; what is declared does not.
-        rest = np.maximum(systematic - settings.common_u**2, 0.0)
+        common = shared_variance(systematic, settings.own_u, settings.common_u)
+        rest = np.maximum(systematic - common[:, None], 0.0)
         systematic = np.where(np.isnan(settings.systematic_u), rest, systematic)
         systematic, self._last = carried(systematic, self._last)
         jumped = own.nis > self._watch.gate**2
-        return _Heard(np.where(there, value, np.nan), r * widening, systematic, jumped)
+        return _Heard(np.where(there, value, np.nan), r * widening, systematic, jumped, common)
 
     def _vote(self, heard: _Heard, dt_s: Array) -> _Voted:
         """Who counts in rows of one window, and what they say."""
@@ -146,7 +159,9 @@ class Group:
         apart, cov = self._apart(heard.systematic)
         aligned = heard.value - offsets.mean
         total = r + apart
-        tolerated = np.minimum(r, _CALM * self._typical) + np.maximum(apart, _UNSTEADY * heard.systematic)
+        # What they are found to share, they share nearly.
+        apart_too = 0.0 if np.isnan(self._settings.own_u).all() else heard.common[:, None]
+        tolerated = apart_too + np.minimum(r, _CALM * self._typical) + np.maximum(apart, _UNSTEADY * heard.systematic)
         agree = agreeing(aligned, tolerated, self._settings.gate)
         count = there.sum(axis=1)
         majority = 2 * agree.sum(axis=1) > count
@@ -166,7 +181,7 @@ class Group:
         voted = _Voted(
             np.where(silent, np.nan, mean),
             np.where(silent, np.nan, (share**2 * np.where(counted, r, 0.0)).sum(axis=1)),
-            np.where(silent, np.nan, self._left(share, heard.systematic, cov) + between),
+            np.where(silent, np.nan, self._left(share, heard.systematic, cov) + heard.common + between),
             share,
             disputed,
             there & ~counted & (count > 1)[:, None],
@@ -186,9 +201,8 @@ class Group:
         return np.maximum(systematic - np.where(certain, 0.0, common)[:, None], 0.0), None
 
     def _left(self, share: Array, systematic: Array, cov: Array | None) -> Array:
-        """(n,) systematic variance of the mean with these shares."""
+        """(n,) own systematic variance of the mean with these shares."""
         settings = self._settings
-        common = settings.common_u**2
         if not settings.independent:
             result: Array = (share * np.sqrt(systematic)).sum(axis=1) ** 2
         elif cov is None:
@@ -196,7 +210,7 @@ class Group:
         else:
             grown = np.maximum(systematic - self._offsets.prior, 0.0)  # it says it is less certain than it was
             result = (share[:, :, None] * cov * share[:, None, :]).sum(axis=(1, 2)) + (share**2 * grown).sum(axis=1)
-        return result + common
+        return result
 
     def _keep(self, heard: _Heard, learnable: NDArray[np.bool_], dt_s: Array) -> None:
         """Put the rows into the window; learn from it when it is full."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trueline_edge.estimation.voting import agreeing, consistent_mean, hysteresis
-from trueline_edge.stages.fusion.cells import Cells, Combined
+from trueline_edge.stages.fusion.cells import Cells, Combined, shared_variance
 from trueline_edge.stages.stage import pack_arrays, unpack_arrays
 
 if TYPE_CHECKING:
@@ -25,24 +25,32 @@ class WeightedMean:
     Args:
         common_u: (k,) the part of the stated uncertainties all inputs of an output share, which no mean takes away.
         probability: rows of consistent values that pass the test.
+        own_u: (k, m) what of it is an input's own, noise and all, so that the rest is shared; NaN: `common_u` is.
     """
 
-    def __init__(self, common_u: NDArray[np.float64], probability: float) -> None:
-        self._common_var = common_u**2
+    def __init__(
+        self, common_u: NDArray[np.float64], probability: float, own_u: NDArray[np.float64] | None = None
+    ) -> None:
+        self._common_u, self._own_u = common_u, np.full((len(common_u), 1), np.nan) if own_u is None else own_u
         self._probability = probability
 
     def __call__(self, cells: Cells) -> Combined:
         """Combine some rows."""
         n, k, m = cells.value.shape
         var = _stated(cells)
-        var = np.maximum(var - self._common_var[:, None], _OWN_SHARE_MIN * var)
+        told = np.asarray(np.isfinite(self._own_u).any(axis=1))
+        shared = [shared_variance(var[:, o], self._own_u[o], self._common_u[o]) for o in range(k)]
+        common = np.stack(shared, axis=1)
+        # What inputs are found to share, they share nearly: it is no reason to think one of them wrong.
+        var = np.where(told[:, None], var, np.maximum(var - common[:, :, None], _OWN_SHARE_MIN * var))
         parts = [consistent_mean(cells.value[:, o], var[:, o], self._probability) for o in range(k)]
+        common *= np.where(told, 1.0 - np.stack([(part.weight**2).sum(axis=1) for part in parts], axis=1), 1.0)
         weight = np.stack([part.weight for part in parts], axis=1) if k else np.zeros((n, k, m))
         mean = np.stack([part.mean for part in parts], axis=1)
         nothing = np.full((n, k), np.nan)
         return Combined(
             value=mean,
-            var=np.stack([part.var for part in parts], axis=1) + self._common_var,
+            var=np.stack([part.var for part in parts], axis=1) + common,
             innovation=nothing,
             nis=nothing,
             weight=weight,
