@@ -94,6 +94,73 @@ def test_cells_are_picked_looked_up_and_credited_alike(n: int, seed: int) -> Non
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.skipif(hot is None, reason="the extension was not built")
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 200), st.integers(0, 200), st.integers(0, 999))
+def test_channels_side_by_side_are_judged_as_each_by_itself(n: int, cut: int, seed: int) -> None:
+    """Eleven channels, with spikes, steps, gaps and repeats, cut anywhere: bit for bit the textbook's verdicts."""
+    rng = np.random.default_rng(seed)
+    value = np.round(np.cumsum(rng.normal(0.0, 0.1, (n, 11)), axis=0) + rng.normal(0.0, 0.3, (n, 11)), 2)
+    value += np.where(rng.random(value.shape) < 0.02, 20.0, 0.0) + np.where(np.arange(n) > n // 2, 5.0, 0.0)[:, None]
+    value[rng.random(value.shape) < 0.02] = np.nan
+    clock_ns = np.cumsum(rng.integers(1, 3, n)).astype(np.int64) * 10**9
+    same = np.full(11, 0.05)
+    answers: list[list[Array]] = []
+    for implementation, at in ((hot, min(cut, n)), (hot, n), (textbook, n)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(kernels, "_hot", implementation)
+            past, leaps, said = sequences.repeats_fresh(6, 11), sequences.leaps_fresh(11), []
+            windows, before_ns = kernels.hampel_fresh(11, 7, 3), 0
+            for part, clock in ((value[:at], clock_ns[:at]), (value[at:], clock_ns[at:])):
+                flat, past = sequences.repeats(past, part, same, 3)
+                fast, leaps = sequences.leaps(leaps, part, clock - before_ns, same, 2.0, 4.0, 3)
+                spike = kernels.hampel(windows, part, 7, 4.0, same, far=8.0, judges=5)
+                windows, before_ns = spike.state, int(clock[-1]) if len(clock) else before_ns
+                said.append(np.concatenate([flat, fast, spike.verdict, spike.median, spike.mad], axis=1))
+        within = sequences.limits(value, (-4.0, 15.0), (-2.0, 8.0))
+        answers.append([np.concatenate(said), within, sequences.repeats_in_order(past), *leaps, windows])
+    for answer in answers[:2]:
+        for a, b in zip(answer, answers[2], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.skipif(hot is None, reason="the extension was not built")
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(0, 999))
+def test_rows_are_paced_aged_and_put_together_alike(n: int, seed: int) -> None:
+    """One pass of the extension says what the textbook says, NaN, infinities and all; also of columns of a table."""
+    rng = np.random.default_rng(seed)
+    holes = np.array([np.nan, np.inf, 0.0, -9.0])
+
+    def some(*shape: int) -> Array:
+        return np.where(rng.random(shape) < 0.2, rng.choice(holes, shape), rng.normal(0.0, 3.0, shape))
+
+    table = some(n, 9)
+    value, u = table[:, 2:7], np.abs(some(n, 5)).astype(np.float32)
+    grade, bits = rng.integers(1, 5, (n, 5)).astype(np.uint8), rng.integers(0, 99, (n, 5)).astype(np.uint32)
+    time_ns, age = np.cumsum(rng.integers(-2, 9, n)).astype(np.int64), rng.integers(0, 4, (2, 2)).astype(np.int64)
+    weight, variance = rng.choice(np.array([0.0, 0.0, 0.5, np.nan]), (n, 2, 3)), some(n, 2) ** 2
+    more = some(n, 2)
+    answers: list[list[Any]] = []
+    for implementation in (hot, textbook):
+        with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
+            patch.setattr(kernels, "_hot", implementation)
+            since, *extremes = sequences.paces(3, time_ns)
+            answers.append(
+                [
+                    since,
+                    *extremes,
+                    *sequences.ages(age, weight, since, 2, None),
+                    *sequences.ages(age, weight, since, 2, 7),
+                ]
+            )
+            answers[-1] += sequences.beside((value, u, grade, bits), more, variance, 1, 7)
+            answers[-1] += [sequences.there(value, grade, 4, np.array([True] * 4 + [False]))]
+            answers[-1] += [sequences.there(table, np.tile(grade[:, :3], 3), 4, np.ones(9, np.bool_))]
+    for a, b in zip(*answers, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_three_examples_a_reader_can_check() -> None:
     """Outside is bad, implausible doubtful; the third of the same is doubtful, the fifth bad; a leap is bad."""
     column = np.array([[1.0], [6.0], [3.0], [np.nan]])

@@ -1,4 +1,4 @@
-# Part of hot.pyx: the twins of textbook/sequences.py and textbook/beside.py, which judge cell by cell.
+# Part of hot.pyx: the twins of textbook/sequences.py, which go cell by cell.
 
 cdef extern from "cells.h":
     ctypedef struct Leap:
@@ -104,6 +104,7 @@ def repeats(double[:, ::1] past, int64_t[::1] at, const double[:, :] value, cons
 def leaps(const double[:, :] value, const int64_t[::1] clock_ns, const double[::1] step, double suspect_per_s,
           double fail_per_s, int step_samples, double[::1] believed, int64_t[::1] age_ns, double[::1] waiting,
           int64_t[::1] waiting_age_ns, int64_t[::1] agreeing, unsigned char[:, ::1] verdict):
+    cdef Py_ssize_t k
     cdef Leap past
     cdef Columns z = columns(value)
     past.believed, past.age_ns, past.waiting = &believed[0], &age_ns[0], &waiting[0]
@@ -111,6 +112,9 @@ def leaps(const double[:, :] value, const int64_t[::1] clock_ns, const double[::
     with nogil:
         leap_cells(past, z, &clock_ns[0], &step[0], suspect_per_s, fail_per_s, step_samples,
                    value.shape[0], value.shape[1], &verdict[0, 0])
+        for k in range(value.shape[1] if value.shape[0] else 0):
+            age_ns[k] += clock_ns[value.shape[0] - 1]
+            waiting_age_ns[k] += clock_ns[value.shape[0] - 1]
 
 
 def paces(int64_t last, const int64_t[:] time_ns, int64_t[::1] since):
@@ -146,3 +150,27 @@ def beside(const double[:, :] value, const float[:, :] u, const unsigned char[:,
                 all_bits[i, first + j] = 0
                 missing += isnan(z)
     return missing
+
+
+def ages(const double[:, :, :] weight, const int64_t[::1] dt_ns, int64_t rows_max, int64_t ns_max, int64_t never,
+         int64_t[:, ::1] age, unsigned char[:, ::1] stale):
+    cdef Py_ssize_t n = weight.shape[0], channels = weight.shape[1], inputs = weight.shape[2], i, k, j, count = 0
+    cdef int64_t passed
+    cdef bint fresh, old
+    with nogil:
+        for i in range(n):
+            passed = dt_ns[i] if dt_ns[i] > 0 else 0
+            for k in range(channels):
+                fresh = False
+                for j in range(inputs):
+                    fresh = fresh or weight[i, k, j] > 0.0
+                stale[i, k] = 0
+                if fresh:
+                    age[0, k] = age[1, k] = 0
+                    continue
+                age[0, k] = min(age[0, k] + 1, never)
+                age[1, k] = min(age[1, k] + min(passed, never), never)
+                old = age[1, k] > ns_max if ns_max >= 0 else age[0, k] > rows_max
+                stale[i, k] = old
+                count += old
+    return count

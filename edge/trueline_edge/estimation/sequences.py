@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     Verdict = NDArray[np.uint8]
 
 __all__ = [
+    "AGES_MAX",
     "Leaps",
     "Repeats",
+    "ages",
     "beside",
     "leaps",
     "leaps_fresh",
@@ -57,9 +59,11 @@ def look_up(
 ) -> tuple[Verdict, NDArray[np.uint32]]:
     """New grades and bits (n, k) by verdicts: grades by `table` (verdicts, 256), to the bits those of the verdict."""
     new_grade, new_bits = np.empty(grade.shape, np.uint8), np.empty(bits.shape, np.uint32)
-    if not (grade.flags.c_contiguous and bits.flags.c_contiguous):
-        grade, bits = np.ascontiguousarray(grade), np.ascontiguousarray(bits)
-    implementation().look_up(verdict, grade, bits, table, bits_of, new_grade, new_bits)
+    try:
+        implementation().look_up(verdict, grade, bits, table, bits_of, new_grade, new_bits)
+    except ValueError:  # not side by side
+        given = (np.ascontiguousarray(verdict), np.ascontiguousarray(grade), np.ascontiguousarray(bits))
+        implementation().look_up(*given, table, bits_of, new_grade, new_bits)
     return new_grade, new_bits
 
 
@@ -166,9 +170,6 @@ def leaps(
     verdict = np.empty(value.shape, np.uint8)
     now = Leaps(*[array.copy() for array in past])  # type: ignore[arg-type]  # each is of its own type
     implementation().leaps(value, clock_ns, step, suspect_per_s, fail_per_s, step_samples, *now, verdict)
-    if len(clock_ns):
-        now.age_ns[:] += clock_ns[-1]
-        now.waiting_age_ns[:] += clock_ns[-1]
     return verdict, now
 
 
@@ -196,3 +197,27 @@ def beside(
     grade, bits = np.empty((n, width), np.uint8), np.zeros((n, width), np.uint32)
     missing = implementation().beside(*columns, more, variance, good, value, u, grade, bits)
     return value, u, grade, bits, missing
+
+
+def ages(
+    past: Whole, weight: Array, dt_ns: Whole, rows_max: int, ns_max: int | None
+) -> tuple[Whole, NDArray[np.bool_] | None]:
+    """How long has no input counted, and is it too long?
+
+    Args:
+        past: (2, k) rows, and ns, since one did; `AGES_MAX` is never.
+        weight: (n, k, m) above zero where an input counts.
+        dt_ns: (n,) since the row before.
+        rows_max: so many rows without are not too many, where `ns_max` is None.
+        ns_max: so long without is not too long.
+
+    Returns:
+        (2, k) the ages at the last row; (n, k) bool where it is too long, None: nowhere.
+    """
+    age, stale = past.copy(), np.empty(weight.shape[:2], np.uint8)
+    some = implementation().ages(weight, dt_ns, rows_max, -1 if ns_max is None else ns_max, AGES_MAX, age, stale)
+    return age, stale.view(np.bool_) if some else None
+
+
+AGES_MAX = 1 << 62
+"""Rows, or ns, that are never reached."""

@@ -10,11 +10,22 @@ from trueline_edge.estimation.textbook.credit import credit
 from trueline_edge.estimation.textbook.fuse import fuse_level
 from trueline_edge.estimation.textbook.level import kalman_level
 from trueline_edge.estimation.textbook.linear import kalman_linear
-from trueline_edge.estimation.textbook.sequences import beside, leaps, limits, look_up, paces, pick, repeats, there
+from trueline_edge.estimation.textbook.sequences import (
+    ages,
+    beside,
+    leaps,
+    limits,
+    look_up,
+    paces,
+    pick,
+    repeats,
+    there,
+)
 from trueline_edge.estimation.textbook.trend import kalman_trend
 from trueline_edge.estimation.textbook.windows import hampel, hampel_centred
 
 __all__ = [
+    "ages",
     "bank_level",
     "beside",
     "credit",

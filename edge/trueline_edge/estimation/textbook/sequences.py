@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Whole = NDArray[np.int64]
 
-__all__ = ["beside", "leaps", "limits", "look_up", "paces", "pick", "repeats", "there"]
+__all__ = ["ages", "beside", "leaps", "limits", "look_up", "paces", "pick", "repeats", "there"]
 
 _PASS, _SUSPECT, _FAIL = 1, 2, 3
 _CONFIRMED = 2
@@ -106,6 +106,9 @@ def leaps(
                     continue
             believed[k], age_ns[k], agreeing[k] = x, -now_ns, 0
             verdict[i, k] = _SUSPECT if change > suspect_per_s * elapsed_s else _PASS
+    if len(clock_ns):
+        age_ns += clock_ns[-1]
+        waiting_age_ns += clock_ns[-1]
 
 
 def paces(last: int, time_ns: Whole, since: Whole) -> tuple[int, int]:
@@ -134,3 +137,16 @@ def beside(
         first = value.shape[1]
         out[:, :first], out[:, first : first + more.shape[1]] = left, right
     return int(np.count_nonzero(np.isnan(more)))
+
+
+def ages(
+    weight: Array, dt_ns: Whole, rows_max: int, ns_max: int, never: int, age: Whole, stale: NDArray[np.uint8]
+) -> int:
+    """`age` (2, k): rows, and ns, since an input last counted; `stale` (n, k): too many of them; how many are."""
+    fresh = (weight > 0.0).any(axis=2)
+    for i, dt in enumerate(dt_ns.tolist()):
+        for k in range(weight.shape[1]):
+            rows, ns = (0, 0) if fresh[i, k] else (int(age[0, k]) + 1, int(age[1, k]) + max(0, dt))
+            age[:, k] = min(rows, never), min(ns, never)
+            stale[i, k] = not fresh[i, k] and (age[1, k] > ns_max if ns_max >= 0 else age[0, k] > rows_max)
+    return int(np.count_nonzero(stale))

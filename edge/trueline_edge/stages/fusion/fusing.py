@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from trueline_edge.estimation.sequences import beside, paces, pick
+from trueline_edge.estimation.sequences import AGES_MAX, ages, beside, paces, pick
 from trueline_edge.stages.fusion.build import make_combiners
 from trueline_edge.stages.fusion.cells import Cells, Combined
 from trueline_edge.stages.fusion.lag import Lag, Steps
@@ -27,7 +27,6 @@ SUSPECT_WIDENS = 3.0
 """A SUSPECT value counts with so many times its standard uncertainty."""
 TIMEOUT_ROWS = 10
 """Rows without good input after which an output is MISSING, where no time is configured."""
-_NEVER = np.int64(1) << 62
 _PASS, _NOT_EVALUATED, _SUSPECT, _FAIL = (  # an enum is slow to ask
     int(flag) for flag in (Flag.PASS, Flag.NOT_EVALUATED, Flag.SUSPECT, Flag.FAIL)
 )
@@ -65,7 +64,7 @@ class Fusing:
         self._timeout_ns = None if timeout is None else round(timeout * 1e9)
         self._gate = config.gate_used
         self._clock = np.zeros(2, np.int64)  # was there a row; its time
-        self._age = np.full((2, self._k), _NEVER)  # rows, and ns, since the last good input
+        self._age = np.full((2, self._k), AGES_MAX)  # rows, and ns, since the last good input
         self.delay = config.lag_rows
         at = slice(self._first, self._first + self._k)
         self._lag = Lag(self.schema, at, config.lag_rows) if config.lag_rows else None
@@ -103,9 +102,9 @@ class Fusing:
         var = np.square(self._of_inputs(readings.u), dtype=np.float64)
         if self._plain:
             value = pick(readings.value[:, self._span], flag[:, :, 0], _FAIL, self._all)[:, :, None]
-            suspect = flag == _SUSPECT
-            if not suspect.any():
+            if _SUSPECT not in flag.tobytes():
                 return Cells(dt_s, value, var, None), None
+            suspect = flag == _SUSPECT
             return Cells(dt_s, value, var, np.where(suspect, SUSPECT_WIDENS**2, 1.0)), suspect
         value = self._of_inputs(readings.value)
         suspect = widening = None
@@ -144,31 +143,8 @@ class Fusing:
 
     def _stale(self, combined: Combined, dt_ns: NDArray[np.int64]) -> NDArray[np.bool_] | None:
         """(n, k) bool: has good input been missing for too long? None: nowhere."""
-        fresh: NDArray[np.bool_] = combined.weight[:, :, 0] > 0.0
-        for column in range(1, self._m):
-            fresh = fresh | (combined.weight[:, :, column] > 0.0)
-        if fresh.all():
-            self._age[:] = 0
-            return None
-        n = len(fresh)
-        if self._timeout_ns is None:
-            gaps = np.bincount(np.flatnonzero(~fresh) % self._k, minlength=self._k)
-            if (self._age[0] + gaps <= TIMEOUT_ROWS).all():
-                behind = np.argmax(fresh[::-1], axis=0) if not fresh[-1].all() else np.zeros(self._k, np.int64)
-                self._age[0] = np.minimum(np.where(gaps < n, behind, n + self._age[0]), _NEVER)
-                return None
-        rows = np.arange(1, n + 1)[:, None]
-        limit = np.int64(self._timeout_ns + 1 if self._timeout_ns is not None else 1)
-        elapsed = np.cumsum(np.clip(dt_ns, 0, limit))[:, None]
-        last = np.maximum.accumulate(np.where(fresh, rows, 0), axis=0)
-        never = last == 0
-        then = np.where(never, 0, elapsed[np.maximum(last - 1, 0), 0])
-        age_rows = rows - last + np.where(never, self._age[0], 0)
-        age_ns = elapsed - then + np.where(never, self._age[1], 0)
-        self._age = np.minimum(np.stack([age_rows[-1], age_ns[-1]]), _NEVER)
-        if self._timeout_ns is None:
-            return np.greater(age_rows, TIMEOUT_ROWS)
-        return np.greater(age_ns, self._timeout_ns)
+        self._age, stale = ages(self._age, combined.weight, dt_ns, TIMEOUT_ROWS, self._timeout_ns)
+        return stale
 
     def _assemble(
         self,
@@ -209,13 +185,13 @@ class Fusing:
     ) -> None:
         """Judge the outputs that are there, in their (n, k) flags and reasons, which are PASS without one."""
         for where, because in ((combined.disputed, Reason.CONSISTENCY), (combined.refused, Reason.INNOVATION)):
-            if where is not None and len((cells := np.nonzero(where))[0]):
+            if where is not None and len((cells := np.divmod(np.flatnonzero(where), self._k))[0]):
                 flag[cells] = _SUSPECT
                 reason[cells] |= np.uint32(because)
         if combined.outvoted is not None:
             reason[combined.outvoted.any(axis=2)] |= np.uint32(Reason.CONSISTENCY)
         if suspect is not None and self._plain:
-            row, column, _ = np.nonzero(suspect)
+            row, column = np.divmod(np.flatnonzero(suspect), self._k)
             counted = combined.weight[row, column, 0] > 0.0
             cells = row[counted], column[counted]
             flag[cells] = _SUSPECT
