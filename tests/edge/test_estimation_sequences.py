@@ -105,7 +105,7 @@ def test_channels_side_by_side_are_judged_as_each_by_itself(n: int, cut: int, se
     value[rng.random(value.shape) < 0.02] = np.nan
     clock_ns = np.cumsum(rng.integers(1, 3, n)).astype(np.int64) * 10**9
     same = np.full(11, 0.05)
-    answers: list[list[Array]] = []
+    answers: list[list[Any]] = []
     for implementation, at in ((hot, min(cut, n)), (hot, n), (textbook, n)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(kernels, "_hot", implementation)

@@ -146,11 +146,12 @@ def bank_level(
     cdef Head* head
     cdef Sums sums
     with nogil:
-        for k in range(channels):
-            head = <Head*>&state[k, 0]
-            models = &state[k, HEAD]
-            for i in range(n):
-                dt, z, scale = dt_s[i], value[i, k], r[i, k]
+        for i in range(n):
+            dt = dt_s[i]
+            for k in range(channels):  # one after the other: what a row writes lies together
+                head = <Head*>&state[k, 0]
+                models = &state[k, HEAD]
+                z, scale = value[i, k], r[i, k]
                 e = x = NAN
                 q_dt = 0.0
                 if dt > 0.0 and head.laid != 0.0:

@@ -41,6 +41,7 @@ typedef int64_t Mask __attribute__((vector_size(8 * HALF)));
 #define EITHER(mask, yes, no) (Half)(((mask) & (Mask)(yes)) | (~(mask) & (Mask)(no)))
 #define ALL(mask) (((mask)[0] & (mask)[1] & (mask)[2] & (mask)[3]) != 0)
 #define ANY(mask) (((mask)[0] | (mask)[1] | (mask)[2] | (mask)[3]) != 0)
+#define SUM(x) (((x)[0] + (x)[2]) + ((x)[1] + (x)[3]))
 #define SIZE(x) (Half)((Mask)(x) & INT64_MAX)
 typedef unsigned char Pair[2];
 

@@ -35,19 +35,19 @@ static void make_grids(void)
     }
 }
 
-/* exp of numbers from -700 to 0, to the last bit or two; nothing but arithmetic, so that it becomes vector code. */
+/* exp of numbers from -700 to 0, to 1e-11; nothing but arithmetic, so that it becomes vector code. */
 ALWAYS double exponential(double y)
 {
     const double magic = 6755399441055744.0; /* 1.5 * 2^52: adding it rounds to an integer, left in the low bits */
     union { double d; int64_t i; } power;
     power.d = y * 1.4426950408889634 + magic;
     double k = power.d - magic;
-    double t = (y - k * 0.693147180369123816490) - k * 1.90821492927058770002e-10;
-    /* Taylor's series to the eleventh power, in Estrin's order: short chains, which a processor can overlap. */
+    double t = y - k * 0.69314718055994531;
+    /* Taylor's series to the ninth power, in Estrin's order: short chains, which a processor can overlap. */
     double t2 = t * t, t4 = t2 * t2;
     double low = (1.0 + t) + (0.5 + t * (1.0 / 6.0)) * t2;
     double middle = (1.0 / 24.0 + t * (1.0 / 120.0)) + (1.0 / 720.0 + t * (1.0 / 5040.0)) * t2;
-    double high = (1.0 / 40320.0 + t * (1.0 / 362880.0)) + (1.0 / 3628800.0 + t * (1.0 / 39916800.0)) * t2;
+    double high = 1.0 / 40320.0 + t * (1.0 / 362880.0);
     double s = low + (middle + high * t4) * t4;
     power.i = (power.i + 1023) << 52;
     return s * power.d;
@@ -58,7 +58,8 @@ ALWAYS void weigh_body(double *restrict m, double *restrict p, double *restrict 
                        double share, double forgetting, double far, double centre, Sums *sums)
 {
     double bells[MODELS], gains[MODELS], inverses[MODELS], surprises[MODELS];
-    Lane part[6] = {{0}};
+    Half weights = SPREAD(0.0), shifts = weights, spreads = weights, noises = weights, walks = weights;
+    Half inliers = weights;
     const double good = 1.0 - share, gross = share * 0.1, keep = 1.0 - forgetting, anew = forgetting / MODELS;
     /* Three short loops: a processor overlaps more of each than of one long chain. */
     for (int j = 0; j < MODELS; j++) {
@@ -75,41 +76,38 @@ ALWAYS void weigh_body(double *restrict m, double *restrict p, double *restrict 
         double y = -0.5 * surprises[j];
         bells[j] = good * inverses[j] * exponential(y > -700.0 ? y : -700.0);
     }
-    for (int j = 0; j < MODELS; j += LANES) {
-        for (int l = 0; l < LANES; l++) {
-            double root = 1.0 + surprises[j + l] * (1.0 / (GROSS * GROSS_DOF)), tail = root * root;
-            double inside = bells[j + l] * tail;
-            double all = inside + gross * inverses[j + l] + far * tail; /* likelihood times tail */
-            double both = 1.0 / (tail * all);
-            double inlier = inside * tail * both;
-            double gain = gains[j + l], e = z - m[j + l], ge = gain * e;
-            double unmoved = (1.0 - inlier) * (1.0 - 1.0 / GROSS);
-            double off = (m[j + l] - centre) + ge * (1.0 - unmoved);
-            double left = gain * (R_GRID[j + l] * r + p[j + l] * unmoved) + inlier * (1.0 - inlier) * ge * ge;
-            double wj = (keep * w[j + l] + anew) * (all * all * both);
-            m[j + l] = centre + off;
-            p[j + l] = left;
-            w[j + l] = wj;
-            part[0][l] += wj;
-            part[1][l] += wj * off;
-            part[2][l] += wj * (left + off * off);
-            part[3][l] += wj * R_GRID[j + l];
-            part[4][l] += wj * Q_GRID[j + l];
-            part[5][l] += wj * (1.0 - inlier);
-        }
+    for (int j = 0; j < MODELS; j += HALF) {
+        Half root = 1.0 + LOAD(surprises + j) * (1.0 / (GROSS * GROSS_DOF)), tail = root * root;
+        Half inside = LOAD(bells + j) * tail;
+        Half all = inside + gross * LOAD(inverses + j) + far * tail; /* likelihood times tail */
+        Half both = 1.0 / (tail * all);
+        Half inlier = inside * tail * both;
+        Half wj = (keep * LOAD(w + j) + anew) * (all * all * both);
+        STORE(bells + j, inlier);
+        STORE(w + j, wj);
+        weights += wj;
+        inliers += wj * inlier;
+        noises += wj * LOAD(R_GRID + j);
+        walks += wj * LOAD(Q_GRID + j);
     }
-    double total[6];
-    for (int c = 0; c < 6; c++) {
-        double *a = part[c];
-        total[c] = ((a[0] + a[4]) + (a[1] + a[5])) + ((a[2] + a[6]) + (a[3] + a[7]));
+    for (int j = 0; j < MODELS; j += HALF) {
+        Half mj = LOAD(m + j), pj = LOAD(p + j), gain = LOAD(gains + j), wj = LOAD(w + j), inlier = LOAD(bells + j);
+        Half outlier = 1.0 - inlier, ge = gain * (z - mj), unmoved = outlier * (1.0 - 1.0 / GROSS);
+        Half off = (mj - centre) + ge * (1.0 - unmoved);
+        Half left = gain * (LOAD(R_GRID + j) * r + pj * unmoved) + inlier * outlier * ge * ge;
+        STORE(m + j, centre + off);
+        STORE(p + j, left);
+        shifts += wj * off;
+        spreads += wj * (left + off * off);
     }
+    double total[6] = {SUM(weights), SUM(shifts), SUM(spreads), SUM(noises), SUM(walks), SUM(inliers)};
     double scale = 1.0 / total[0], shift = total[1] * scale;
     for (int j = 0; j < MODELS; j++) w[j] *= scale;
     sums->mean = centre + shift;
     sums->spread = total[2] * scale - shift * shift;
     sums->r = total[3] * scale;
     sums->q = total[4] * scale;
-    sums->gross = total[5] * scale;
+    sums->gross = 1.0 - total[5] * scale;
 }
 TWICE(weigh,
       (double *m, double *p, double *w, double z, double r, double q_dt, double share, double forgetting, double far,

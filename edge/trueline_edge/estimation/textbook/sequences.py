@@ -143,10 +143,10 @@ def ages(
     weight: Array, dt_ns: Whole, rows_max: int, ns_max: int, never: int, age: Whole, stale: NDArray[np.uint8]
 ) -> int:
     """`age` (2, k): rows, and ns, since an input last counted; `stale` (n, k): too many of them; how many are."""
-    fresh = (weight > 0.0).any(axis=2)
+    fresh = np.any(weight > 0.0, axis=2).tolist()
     for i, dt in enumerate(dt_ns.tolist()):
         for k in range(weight.shape[1]):
-            rows, ns = (0, 0) if fresh[i, k] else (int(age[0, k]) + 1, int(age[1, k]) + max(0, dt))
+            rows, ns = (0, 0) if fresh[i][k] else (int(age[0, k]) + 1, int(age[1, k]) + max(0, dt))
             age[:, k] = min(rows, never), min(ns, never)
-            stale[i, k] = not fresh[i, k] and (age[1, k] > ns_max if ns_max >= 0 else age[0, k] > rows_max)
+            stale[i, k] = not fresh[i][k] and (age[1, k] > ns_max if ns_max >= 0 else age[0, k] > rows_max)
     return int(np.count_nonzero(stale))
