@@ -9,9 +9,10 @@ the rows (March to July), scored on the rest (July to the next April). C6H6 is a
 is not scored by anybody.
 
 No parameter, weight or uncertainty of a calibration has seen its later part: all come from inner splits in time.
-The rules of `fit` (few candidates, all inputs count, curves from a month on) and the choice of conditions were settled
-while these data were at hand, and results on the later parts had been seen by then: take the figures as development
-figures of the rules, and as out-of-time figures of each calibration.
+Of the rules of `fit`, few candidates, curves from a month on and the choice of conditions were settled while results on
+the later parts were at hand; weights and uncertainties by inner splits of the fitted parts alone, scored twice on the
+later ones (`docs/calibration.md` says why): take the figures as development figures of the rules, and as out-of-time
+figures of each calibration.
 
 Every corrected reading goes through the calibration file and the stage `calibrate`. Peers in the same run: the raw
 reading, affine and linear least squares (on the sensor and its conditions, all sensors at UCI), least squares with

@@ -11,6 +11,7 @@ from trueline_edge.calibration.consistency import Limits, examine
 from trueline_edge.calibration.fitting import Refused, fit, splits_of
 from trueline_edge.calibration.models import Affine
 from trueline_edge.calibration.pairing import average_onto, estimate_offset, interval_of
+from trueline_edge.calibration.splits import standard_errors
 from trueline_edge.calibration.terms import Factor
 
 HOUR = 3600.0
@@ -106,6 +107,34 @@ def test_too_little_is_refused(change: slice | None, message: str) -> None:
     poor = data.rows(change) if change else data._replace(reference=np.full(len(data.reference), 3.0))
     with pytest.raises(Refused, match=message):
         fit(poor)
+
+
+def test_conditions_that_do_harm_are_left_out_and_others_are_not() -> None:
+    """A condition that only wandered along hardly counts; one that disturbs the sensor counts in full."""
+    told = made(15, n=480)
+    rng = np.random.default_rng(15)
+    bare = told.raw["x"] - 0.3 * (told.raw["t"] - 20.0) + 0.8 * rng.normal(size=480).cumsum() / 5.0
+    wandering = told._replace(raw={"x": bare, "t": bare * 0.2 + rng.normal(size=480).cumsum()})
+    alone = fit(wandering, model="affine")
+    weighed, forced = fit(wandering), fit(wandering, model="multi_input")
+    errors = [found.rmse["average of candidates"] for found in (alone, weighed, forced)]
+    assert errors[0] < errors[2], "negative control: all inputs err more"
+    assert errors[1] < errors[2]
+    full = fit(told).rmse["average of candidates"]
+    assert full == pytest.approx(fit(told, model="multi_input").rmse["average of candidates"], rel=0.03)
+
+
+def test_days_that_share_a_fit_are_no_independent_days() -> None:
+    """Equal errors are no standard error ahead; what is ahead is less so where days share their fits."""
+    data = made(16)
+    splits = splits_of(len(data.reference))
+    rng = np.random.default_rng(16)
+    good = [data.reference[scored] + rng.normal(0, 1.0, len(scored)) for _, scored in splits]
+    poor = [data.reference[scored] + rng.normal(0, 2.0, len(scored)) for _, scored in splits]
+    assert standard_errors(data, splits, good, good, shared=False) == 0.0
+    independent = standard_errors(data, splits, good, poor, shared=False)
+    assert independent > 2 * standard_errors(data, splits, good, poor, shared=True) > 0.0
+    assert standard_errors(data, splits, poor, good, shared=False) == pytest.approx(-independent)
 
 
 def test_random_splits_are_optimistic_and_are_not_used() -> None:

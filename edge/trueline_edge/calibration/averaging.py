@@ -1,21 +1,22 @@
 """The mean of the candidates that are sums of terms, weighted by what they say out of time: one function again.
 
 Candidates with all inputs that were named count by their errors; a straight line of the own channel alone counts by its
-chance of being better than those, so that conditions which prove nothing take nothing away (one standard error of the
-difference leaves it a weight of 16 %). The covariance is that of the fit (by blocks of a day: residuals of one day are
-alike) and of the disagreement of the candidates (Hoeting et al., Bayesian model averaging, Stat. Sci. 14, 1999), which
-grows where they extrapolate.
+chance of being better than those, who are given credit for a person's having named the conditions: so conditions that
+prove nothing count less, and those that do harm not at all. The covariance is that of the fit (by blocks of a day:
+residuals of one day are alike) and of the disagreement of the candidates (Hoeting et al., Bayesian model averaging,
+Stat. Sci. 14, 1999), which grows where they extrapolate.
 """
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from trueline_edge.calibration.models import Affine, Model, MultiInput, rounded, rounded_covariance
 from trueline_edge.calibration.regression import Design
-from trueline_edge.calibration.splits import blocks_of, chance_of_better
+from trueline_edge.calibration.splits import blocks_of, standard_errors
 from trueline_edge.calibration.terms import Factor, Term, spell_term
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ __all__ = ["Average", "average"]
 _POWER = 8
 """Weight of a candidate: its out-of-time error to the minus eighth; twice the error counts 1/256."""
 _WEIGHT_MIN = 1e-2
+_CREDIT = 1.0
+"""Standard errors: where nothing is seen of a condition, it is taken for what it was named for with 84 %."""
 _ALONE = 1
 """The candidate that is a straight line of the own channel."""
 
@@ -91,7 +94,8 @@ def _weights(design: Design, error: F64, splits: Splits, each: list[F64], *, alo
     weight /= weight.sum()
     if alone is not None or weight[_ALONE]:
         return line if alone else weight
-    better = chance_of_better(design.data, splits, [weight @ p for p in each], [line @ p for p in each])
+    both = [weight @ p for p in each], [line @ p for p in each]
+    better = NormalDist().cdf(standard_errors(design.data, splits, *both, shared=True) + _CREDIT)
     return weight if better > 1.0 - _WEIGHT_MIN else better * weight + (1.0 - better) * line
 
 

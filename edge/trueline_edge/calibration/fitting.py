@@ -23,7 +23,7 @@ from trueline_edge.calibration.checking import apply_to
 from trueline_edge.calibration.file import Calibration, Uncertainty
 from trueline_edge.calibration.models import Model, Table, widened
 from trueline_edge.calibration.remaining import OutOfTime, out_of_time, remaining
-from trueline_edge.calibration.splits import chance_of_better, splits_of
+from trueline_edge.calibration.splits import splits_of, standard_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,9 +47,9 @@ _PAIRS_MIN, _PAIRS_INFORMED_MIN = 48, 8
 _SKILL_MIN = 0.1
 _OWN_MIN = 0.1
 _CORRELATION_MIN = 0.5
-_BETTER = 0.977
-"""Chance from which a function takes the place of a simpler one: two standard errors, for of a dozen functions that are
-tried one is better by one standard error by luck."""
+_BETTER = 2.0
+"""Standard errors by which a function takes the place of a simpler one: of a dozen that are tried one is better by one
+standard error by luck."""
 _MATTERS = 0.98
 """And its error is smaller by two percent: many pairs prove what nobody needs."""
 _WIDE = (-1e30, 1e30)
@@ -176,11 +176,11 @@ def _choose(data: Data, splits: Splits, tried: dict[str, _Tried], rmse: dict[str
     if model in {"affine", "multi_input"} or data.terms:
         return _AVERAGE
     taken = order[0]
-    better = partial(chance_of_better, data, splits)
+    ahead = partial(standard_errors, data, splits, shared=False)
     for name in order[1:]:
         if name == "offset" or rmse[name] > _MATTERS * rmse[taken]:
             continue
-        if better(tried[name].said, tried[taken].said) > _BETTER:
+        if ahead(tried[name].said, tried[taken].said) > _BETTER:
             taken = name
     return taken
 
