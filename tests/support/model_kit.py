@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -177,3 +178,8 @@ def kept(package: Package, name: str) -> Path:
 
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="trueline-models-")
+
+
+def text_of(public_key: bytes) -> str:
+    """A public key as it is written in a configuration."""
+    return base64.b64encode(public_key).decode()
