@@ -79,4 +79,6 @@ class Windower:
 def _cut(rows: NDArray[Any], starts: NDArray[np.int64], size: int) -> NDArray[Any]:
     if not len(starts):
         return np.empty((0, size, rows.shape[1]), rows.dtype)
-    return np.lib.stride_tricks.sliding_window_view(rows, size, axis=0).transpose(0, 2, 1)[starts]
+    step = int(starts[1] - starts[0]) if len(starts) > 1 else 1
+    every = np.lib.stride_tricks.sliding_window_view(rows, size, axis=0).transpose(0, 2, 1)
+    return every[starts[0] : starts[-1] + 1 : step]

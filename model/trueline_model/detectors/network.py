@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Model", "Network", "NetworkDetector"]
 
+_BLOCK = 128
+"""Windows judged in one go: what is made of them stays in the processor's cache."""
+
 Model = Callable[["NDArray[np.float32]"], "NDArray[np.float32]"]
 """(m, rows, k) in scales -> (m, rows, k) reconstructed, or (m, k) the last row forecast, or (m,) scores.
 
@@ -112,26 +115,35 @@ class NetworkDetector:
         self, window: NDArray[np.float64], valid: NDArray[np.bool_]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Contributions of the channels to each window, (m, k), and which windows can be judged, (m,)."""
-        enough = valid.mean(axis=(1, 2)) >= self.recipe.valid_min
-        if not len(window):
-            return np.zeros((0, self.width)), enough
-        output = self.recipe.output
-        answer = np.asarray(self.model(window[:, : self.recipe.rows].astype(np.float32)), np.float64)
+        found, speaks = np.zeros((len(window), self.width)), np.zeros(len(window), np.bool_)
+        for start in range(0, len(window), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            found[part], speaks[part] = self._judge_block(window[part], valid[part])
+        return found, speaks
+
+    def _judge_block(
+        self, window: NDArray[np.float64], valid: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """As `_judge`, of at least one window and at most `_BLOCK`."""
+        output, whole = self.recipe.output, bool(valid.all())
+        enough = np.full(len(window), fill_value=True) if whole else valid.mean(axis=(1, 2)) >= self.recipe.valid_min
+        answer = self.model(window[:, : self.recipe.rows].astype(np.float32))
         if output == "score":
             count = valid.sum(axis=1)
-            return answer[:, None] * count / np.maximum(count.sum(axis=1, keepdims=True), 1), enough
+            share = count / np.maximum(count.sum(axis=1, keepdims=True), 1)
+            return np.asarray(answer, np.float64)[:, None] * share, enough
         last = output == "forecast" or self.recipe.judged == "last"
         target, there = (window[:, -1:], valid[:, -1:]) if last else (window, valid)
         if output == "forecast":
             answer = answer[:, None]
         elif last:
             answer = answer[:, -1:]
-        square = np.where(there, (answer - target) ** 2, 0.0)
+        off = answer - target
+        if whole:
+            return np.einsum("mrk,mrk->mk", off, off) / (off.shape[1] * self.width), enough
+        off[~there] = 0.0
         count = there.sum(axis=(1, 2))
-        total = np.zeros((len(window), self.width))
-        for row in range(square.shape[1]):
-            total += square[:, row]
-        return total / np.maximum(count, 1)[:, None], enough & (count > 0)
+        return np.einsum("mrk,mrk->mk", off, off) / np.maximum(count, 1)[:, None], enough & (count > 0)
 
     def parts(self) -> Parts:
         """As `Detector`; the network travels beside it."""
