@@ -113,6 +113,19 @@ BENCHMARKS = (
         ),
     ),
     Benchmark(
+        "inference",
+        "A model on the device",
+        None,
+        (
+            Asked("invoke_us", "the bare network, a window, microseconds", "≤ 30"),
+            Asked("score_times_invoke", "window to score, times the bare network", "≤ 2"),
+            Asked("stage_times_invoke", "the whole stage, p-value and alarm included", ""),
+            Asked("batched_times_single", "windows at once, times the rate of single ones", "≥ 5"),
+            Asked("agent_with_model_mb", "resident memory of an agent with it, MB", "< 90"),
+            Asked("package_kb", "the package, kB", "< 64"),
+        ),
+    ),
+    Benchmark(
         "outage",
         "A day without a link",
         None,
