@@ -175,17 +175,30 @@ def _own(
 ) -> tuple[float, ...]:
     """Of each input, what its calibration leaves unknown of it alone: parameters, and 1/f noise.
 
-    The reference's offset is in all of them, and where a quantity lies within the play: the rest is common.
+    The reference's offset is in all of them, a lag that is not undone, and where a quantity lies within the play: the
+    rest is common.
     """
     found = {calibration.channel: calibration for calibration in calibrations}
+    behind = lag_error(fleet, measured, device)
     parts = []
     for sensor in range(sensors):
         calibration = found[channel_name(measured, sensor)]
         model = calibration.model
         raw = measured.raw[: fleet.plan.calibration_steps, device, sensor]
         variance = model.covariance[0][0] + model.covariance[1][1] * float(np.nanvar(raw)) - measured.reference_u**2
-        parts.append(math.sqrt(max(variance + calibration.u.model**2, 0.0)))
+        slow = max(calibration.u.model**2 - behind**2, measured.model.flicker**2)
+        parts.append(math.sqrt(max(variance + slow, 0.0)))
     return tuple(parts)
+
+
+def lag_error(fleet: Fleet, measured: Measured, device: int) -> float:
+    """What a lag that is not undone makes of the motion there was beside the reference; the same for all of a kind."""
+    memory = math.exp(-fleet.plan.interval_s / measured.model.response_s) if measured.model.response_s > 0.0 else 0.0
+    if memory < LAG_MEMORY[1]:
+        return 0.0
+    behind = measured.reference[:, [device]] - lagged(measured.reference[:, [device]], memory)
+    noise = measured.reference_noise**2 * (1.0 + (1.0 - memory) / (1.0 + memory) - 2.0 * (1.0 - memory))
+    return math.sqrt(max(float(np.mean(behind**2)) - noise, 0.0))
 
 
 class _Calibrated:
