@@ -3,6 +3,7 @@
 smd: AP and VUS-PR at least 10 % above the PCA residual with 10-step mean of the same run. skab: AP at least 5 % above
 mean |z| and PCA residual of the same run, 33 of 34 events with at most 4 % of the rows before the event in alarm. wsn:
 AP above 0.90. nab: above 60 by NAB's rules. False alarms between half and twice the configured rate.
+Sensor fault against process anomaly: balanced accuracy 0.90.
 """
 
 from __future__ import annotations
@@ -19,10 +20,15 @@ MEAN_Z = "mean |z|"
 PCA1 = "PCA residual"
 
 
-def misses(result: dict[str, Any], rates: list[dict[str, Any]]) -> list[str]:
+def misses(result: dict[str, Any], rates: list[dict[str, Any]], verdicts: dict[str, dict[str, Any]]) -> list[str]:
     """What was asked and not reached."""
     judges = {"smd": _smd, "skab": _skab, "wsn": _wsn, "nab": _nab}
     out = [line for name, judge in judges.items() if name in result for line in judge(result[name])]
+    out += [
+        f"sensor or process, {name}: balanced accuracy {found['balanced_accuracy']:.3f}, asked 0.90"
+        for name, found in verdicts.items()
+        if found["balanced_accuracy"] < 0.9
+    ]
     return out + [
         f"false alarms, {each['name']}: {each['adaptive']}, {each['expected']:g} configured"
         for each in rates

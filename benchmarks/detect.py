@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from _detect_metrics import at_false_alarms, average_precision, best_f1, filled,
 from _detect_nab import best_nab_score, nab_score
 from _detect_rate import quiet_recordings, rate_kept
 from _detect_sets import SETS, Case
+from _detect_verdict import balanced_accuracy, confusion
 
 from trueline_model.alarm import Alarm, fit_alarm
 from trueline_model.conformal import calibrate
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 THREE = "three best families"
 SELECTED_ROWS = 4000
 TRAINING_EVENTS = 2.0
+VERDICT_SEED = 5000
 SEPARATION_ROWS = 50
 UNTUNED_ROWS = 4000.0
 """Rows in which one false alarm may come where nothing is tuned: about one a series of NAB."""
@@ -190,6 +193,16 @@ def kept(data: Path) -> list[dict[str, Any]]:
     ]
 
 
+def verdicts(seeds: int) -> dict[str, dict[str, Any]]:
+    """Confusion of sensor fault and process anomaly, and balanced accuracy of those seen."""
+    out: dict[str, dict[str, Any]] = {}
+    for redundancy in (2, 1):
+        said = sum((confusion(VERDICT_SEED + seed, redundancy) for seed in range(seeds)), Counter())
+        counts = {f"{was} said {as_what}": number for (was, as_what), number in sorted(said.items())}
+        out[f"{redundancy} sensor(s) a quantity"] = {"balanced_accuracy": balanced_accuracy(said), **counts}
+    return out
+
+
 def show(name: str, result: dict[str, Any]) -> None:
     """One set as a table."""
     keys = [key for key in next(iter(result.values())) if key != "chosen"]
@@ -208,7 +221,9 @@ def main() -> int:
     """Compare, print, and fail where what was asked is missed."""
     parser = _common.parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the labelled sets")
-    parser.add_argument("--set", nargs="*", choices=[*SETS, "rate"], default=[*SETS, "rate"], help="which to run")
+    parser.add_argument(
+        "--set", nargs="*", choices=[*SETS, "rate", "verdict"], default=[*SETS, "rate", "verdict"], help="which to run"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     result = {}
@@ -217,15 +232,22 @@ def main() -> int:
             _common.say(f"{name}")
             result[name] = compare(name, arguments.data, arguments.seeds)
     rates = kept(arguments.data) if "rate" in arguments.set else []
-    missed = misses(result, rates)
+    told = verdicts(arguments.seeds) if "verdict" in arguments.set else {}
+    missed = misses(result, rates, told)
     if arguments.json:
-        print(json.dumps({"sets": result, "rates": rates, "missed": missed, "machine": _common.machine()}))
+        print(
+            json.dumps(
+                {"sets": result, "rates": rates, "verdicts": told, "missed": missed, "machine": _common.machine()}
+            )
+        )
     else:
         for name, found in result.items():
             show(name, found)
         for each in rates:
             came = f"{each['adaptive']} came, {each['fixed']} with a fixed threshold"
             print(f"{each['name']}: {each['expected']:g} configured, {came}")
+        for name, found in told.items():
+            print(f"{name}: {found}")
         print(*(f"MISSED {line}" for line in missed), sep="\n")
     return bool(missed)
 
