@@ -33,11 +33,16 @@ def columns(draw: st.DrawFn) -> tuple[Array, NDArray[np.int64]]:
     return np.ascontiguousarray(table[:, :2]), np.cumsum(table[:, 2]).astype(np.int64) * 10**9
 
 
+def _graded(value: Array) -> NDArray[np.uint8]:
+    """Grades from 1 to 4, each many times."""
+    return np.resize(np.array([1, 2, 1, 3, 1, 2, 4], np.uint8), value.shape)
+
+
 def judge(implementation: Any, value: Array, clock_ns: NDArray[np.int64], cut: int) -> list[Any]:
     """All verdicts and what is remembered, in two parts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "_hot", implementation)
-        within = sequences.limits(value, (-30.0, 5.0), (-inf, 1.0))
+        within = sequences.limits(value, _graded(value), 4, (-30.0, 5.0), (-inf, 1.0))
         value = np.where(np.isinf(value), np.nan, value)  # which is out of all limits, and compared with nothing
         past, leaps = sequences.repeats_fresh(4, 2), sequences.leaps_fresh(2)
         said, before_ns = [], 0
@@ -117,7 +122,7 @@ def test_channels_side_by_side_are_judged_as_each_by_itself(n: int, cut: int, se
                 spike = kernels.hampel(windows, part, 7, 4.0, same, far=8.0, judges=5)
                 windows, before_ns = spike.state, int(clock[-1]) if len(clock) else before_ns
                 said.append(np.concatenate([flat, fast, spike.verdict, spike.median, spike.mad], axis=1))
-        within = sequences.limits(value, (-4.0, 15.0), (-2.0, 8.0))
+        within = sequences.limits(value, _graded(value), 4, (-4.0, 15.0), (-2.0, 8.0))
         answers.append([np.concatenate(said), within, sequences.repeats_in_order(past), *leaps, windows])
     for answer in answers[:2]:
         for a, b in zip(answer, answers[2], strict=True):
@@ -164,7 +169,7 @@ def test_rows_are_paced_aged_and_put_together_alike(n: int, seed: int) -> None:
 def test_three_examples_a_reader_can_check() -> None:
     """Outside is bad, implausible doubtful; the third of the same is doubtful, the fifth bad; a leap is bad."""
     column = np.array([[1.0], [6.0], [3.0], [np.nan]])
-    assert sequences.limits(column, (0.0, 5.0), (0.0, 2.0))[:, 0].tolist() == [1, 3, 2, 0]
+    assert sequences.limits(column, np.ones((4, 1), np.uint8), 4, (0.0, 5.0), (0.0, 2.0))[:, 0].tolist() == [1, 3, 2, 0]
     same, _ = sequences.repeats(sequences.repeats_fresh(4, 1), np.full((6, 1), 7.0), np.zeros(1), 2)
     assert same[:, 0].tolist() == [0, 0, 2, 2, 3, 3]
     clock_ns = np.arange(6, dtype=np.int64) * 10**9

@@ -79,6 +79,13 @@ TWICE(limit_cells, (const double *z, ptrdiff_t step, double low, double high, do
                     unsigned char *verdict, ptrdiff_t count),
       (z, step, low, high, inner_low, inner_high, verdict, count))
 
+/* Where a grade is not below `worst`, there is nothing to judge. */
+static void spare_cells(const unsigned char *restrict grade, ptrdiff_t step, int worst, unsigned char *restrict verdict,
+                        ptrdiff_t count)
+{
+    for (ptrdiff_t i = 0; i < count; i++) verdict[i] = grade[i * step] < worst ? verdict[i] : 0;
+}
+
 /* 1 where a finite value of a grade below `worst` is, else 0. */
 static void there_cells(const double *restrict z, ptrdiff_t z_step, const unsigned char *restrict grade,
                         ptrdiff_t grade_step, int worst, unsigned char *restrict out, ptrdiff_t count)

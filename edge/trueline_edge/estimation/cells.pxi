@@ -16,6 +16,8 @@ cdef extern from "cells.h":
                        unsigned int* new_bits, Py_ssize_t count) noexcept nogil
     void limit_cells(const double* z, Py_ssize_t step, double low, double high, double inner_low, double inner_high,
                      unsigned char* verdict, Py_ssize_t count) noexcept nogil
+    void spare_cells(const unsigned char* grade, Py_ssize_t step, int worst, unsigned char* verdict,
+                     Py_ssize_t count) noexcept nogil
     void leap_cells(Leap past, Columns value, const int64_t* clock_ns, const double* step, double suspect_per_s,
                     double fail_per_s, int step_samples, Py_ssize_t n, Py_ssize_t channels,
                     unsigned char* verdict) noexcept nogil
@@ -81,16 +83,18 @@ def look_up(const unsigned char[:, ::1] verdict, const unsigned char[:, ::1] gra
                       &new_bits[0, 0], grade.shape[0] * grade.shape[1])
 
 
-def limits(const double[:, :] value, double low, double high, double inner_low, double inner_high,
-           unsigned char[:, ::1] verdict):
+def limits(const double[:, :] value, const unsigned char[:, :] grade, int worst, double low, double high,
+           double inner_low, double inner_high, unsigned char[:, ::1] verdict):
     cdef Py_ssize_t n = value.shape[0], channels = value.shape[1], i
     cdef Columns z = columns(value)
     with nogil:
-        if z.step == 1 and z.row == channels:
+        if whole(value, grade):
             limit_cells(z.at, 1, low, high, inner_low, inner_high, &verdict[0, 0], n * channels)
+            spare_cells(&grade[0, 0], 1, worst, &verdict[0, 0], n * channels)
             n = 0
         for i in range(n):
             limit_cells(z.at + i * z.row, z.step, low, high, inner_low, inner_high, &verdict[i, 0], channels)
+            spare_cells(&grade[i, 0], grade.strides[1], worst, &verdict[i, 0], channels)
 
 
 def repeats(double[:, ::1] past, int64_t[::1] at, const double[:, :] value, const double[::1] tolerance, int suspect,

@@ -332,6 +332,8 @@ def spread(r: ArrayLike, n: int, k: int) -> Array:
     given = np.asarray(r, np.float64)
     if given.shape == (n, k):
         return given
+    if n == 1 and given.shape == (k,):
+        return given[None, :]
     if n > _FEW_ROWS:
         return np.broadcast_to(given, (n, k))
     whole = np.empty((n, k))  # for few rows quicker than a view

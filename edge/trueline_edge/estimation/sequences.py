@@ -67,10 +67,13 @@ def look_up(
     return new_grade, new_bits
 
 
-def limits(value: Array, outer: tuple[float, float], inner: tuple[float, float]) -> Verdict:
-    """(n, k) bad outside `outer`, doubtful outside `inner`; the limits themselves are inside."""
+def limits(value: Array, grade: Verdict, worst: int, outer: tuple[float, float], inner: tuple[float, float]) -> Verdict:
+    """(n, k) bad outside `outer`, doubtful outside `inner`; the limits themselves are inside.
+
+    What has the grade `worst` or one beyond is not judged.
+    """
     verdict = np.empty(value.shape, np.uint8)
-    implementation().limits(value, *outer, *inner, verdict)
+    implementation().limits(value, grade, worst, *outer, *inner, verdict)
     return verdict
 
 

@@ -66,8 +66,6 @@ class FlagGrossRange(Stateless):
         limits_, value = self._config, readings.value
         if not self._all:
             value = np.where(self._judged, value, np.nan)
-        if readings.flag.size and readings.flag.max() >= _FAIL:
-            value = np.where(readings.flag < _FAIL, value, np.nan)
-        inner = (limits_.suspect_minimum, limits_.suspect_maximum)
-        verdict = limits(value, (limits_.minimum, limits_.maximum), inner)
+        outer, inner = (limits_.minimum, limits_.maximum), (limits_.suspect_minimum, limits_.suspect_maximum)
+        verdict = limits(value, readings.flag, _FAIL, outer, inner)
         return apply_verdict(readings, verdict, Reason.GROSS_RANGE)

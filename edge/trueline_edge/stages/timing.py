@@ -98,10 +98,10 @@ class FlagTiming:
     def __call__(self, readings: Readings, /) -> Readings:
         if not len(readings):
             return readings
+        if (plain := self._plain(readings)) is not None:
+            return plain
         unset = readings.time_ns < self._earliest_ns
         if not unset.any():
-            if (plain := self._plain(readings)) is not None:
-                return plain
             ahead, since, evaluated = self._steps(readings.time_ns)
         else:
             ahead, since = np.zeros((2, len(unset)), np.int64)
@@ -120,7 +120,7 @@ class FlagTiming:
     def _plain(self, readings: Readings) -> Readings | None:
         """All rows pass: each is newer than all before it, by no more than a gap. None where one is to be looked at."""
         newest, last, known = self._past.seen.tolist()
-        if not known or newest != last or self._jitter_ns is not None:
+        if not known or newest != last or last < self._earliest_ns or self._jitter_ns is not None:
             return None
         _, least, most = paces(last, readings.time_ns)
         if least <= 0 or (self._gap_ns is not None and most > self._gap_ns):

@@ -49,14 +49,18 @@ def look_up(
 
 
 def limits(
-    value: Array, low: float, high: float, inner_low: float, inner_high: float, verdict: NDArray[np.uint8]
+    value: Array,
+    grade: NDArray[np.uint8],
+    worst: int,
+    low: float,
+    high: float,
+    inner_low: float,
+    inner_high: float,
+    verdict: NDArray[np.uint8],
 ) -> None:
-    """NaN is not judged."""
-    verdict[...] = np.where(
-        (value < low) | (value > high),
-        _FAIL,
-        np.where((value < inner_low) | (value > inner_high), _SUSPECT, np.where(np.isnan(value), 0, _PASS)),
-    )
+    """NaN is not judged, nor what has the grade `worst` or one beyond."""
+    inside = np.where((value < inner_low) | (value > inner_high), _SUSPECT, np.where(np.isnan(value), 0, _PASS))
+    verdict[...] = np.where(grade < worst, np.where((value < low) | (value > high), _FAIL, inside), 0)
 
 
 def repeats(past: Array, at: Whole, value: Array, tolerance: Array, suspect: int, verdict: NDArray[np.uint8]) -> None:

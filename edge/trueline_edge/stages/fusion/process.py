@@ -22,7 +22,6 @@ from trueline_edge.estimation.kernels import (
     kalman_trend,
     level_fresh,
     linear_fresh,
-    spread,
     trend_fresh,
 )
 from trueline_edge.estimation.mixture import log_density, mix
@@ -64,7 +63,7 @@ class Filtered(NamedTuple):
         innovation: value minus prediction; NaN where nothing was learnt.
         nis: innovation squared over its variance.
         r: variance of a value's noise, as the filter has it, for a value of relative variance 1.
-        q: variance a second adds, as the filter has it; of the level, whatever else moves.
+        q: variance a second adds, as the filter has it; of the level, whatever else moves. (1, k) where it is given.
     """
 
     mean: Array
@@ -123,7 +122,7 @@ class GivenLevel(_Remembering):
         """Filter rows."""
         out = kalman_level(self._state, dt_s, value, r, self._q, self._robust)
         self._state = out.state
-        return Filtered(out.mean, out.var, out.innovation, out.nis, r, spread(self._q, *value.shape))
+        return Filtered(out.mean, out.var, out.innovation, out.nis, r, self._q[None, :])
 
 
 class LearntLevel(_Remembering):
