@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import base64
 import logging
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -231,3 +233,23 @@ def test_the_configuration_a_person_writes(tmp_path: Path) -> None:
     fused = Fuse(name="f", inputs=("a",)).stage(SCHEMA).schema
     assert not objections(config, fused)
     assert config.rate_hz == 0.001
+
+
+def test_an_agent_without_a_model_does_not_pay_for_one() -> None:
+    """Neither LiteRT nor the models' own code is imported where no stage asks for it."""
+    code = (
+        "import sys, trueline_edge.agent, trueline_edge.config\n"
+        "sys.exit(any(name.split('.')[0] in {'trueline_model', 'ai_edge_litert'} for name in sys.modules))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_litert_greets_with_is_not_in_the_log(tmp_path: Path) -> None:
+    """The agent's standard error is JSON lines; a library's own line would break them."""
+    path = file(tmp_path, network_package())
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom trueline_edge.inference.serving import open_model, serve\n"
+        "serve(open_model(Path(sys.argv[1]), bytes.fromhex(sys.argv[2])).package)"
+    )
+    command = [sys.executable, "-c", code, str(path), KEY.public.hex()]
+    assert not subprocess.run(command, check=True, capture_output=True).stderr

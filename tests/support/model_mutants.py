@@ -66,6 +66,7 @@ class Poisoner:
             "network: another window": lambda: self._network(self._dense((_WINDOW + 1, _K), (_WINDOW, _K))),
             "network: another answer": lambda: self._network(self._dense((_WINDOW, _K), (_WINDOW, _K + 1))),
             "network: two inputs": lambda: self._network(self._dense((_WINDOW, _K), (_WINDOW, _K), inputs=2)),
+            "network: a batch of 4,096": lambda: self._network(self._dense((_WINDOW, _K), (_WINDOW, _K), batch=4096)),
             "network: float, where int8 was meant": lambda: self._network(
                 self._dense((_WINDOW, _K), (_WINDOW, _K), int8=False)
             ),

@@ -60,6 +60,7 @@ def dense_network(
     fixed: bool = False,
     step: float = STEP,
     inputs: int = 1,
+    batch: int = 1,
 ) -> bytes:
     """The file of a dense network around a flattened window.
 
@@ -71,9 +72,10 @@ def dense_network(
         relu: between layers.
         fixed: for a batch of one only: the flattening names it.
         step: of the activations; a poison where it is NaN.
+        batch: windows the file says it takes at once.
         inputs: how many the file says it has; the first is used.
     """
-    file = _File(int8=int8, fixed=fixed, step=step)
+    file = _File(int8=int8, fixed=fixed, step=step, batch=batch)
     first = file.activation("window", window)
     here = file.reshape(first, (math.prod(window),))
     for position, layer in enumerate(layers):
@@ -89,7 +91,8 @@ def identity_network(window: tuple[int, ...], **options: Any) -> bytes:
 
 
 class _File:
-    def __init__(self, *, int8: bool, fixed: bool, step: float) -> None:
+    def __init__(self, *, int8: bool, fixed: bool, step: float, batch: int) -> None:
+        self._many = batch
         self._int8, self._batch, self._step = int8, 1 if fixed else -1, step
         self._type = schema.TensorType.INT8 if int8 else schema.TensorType.FLOAT32
         self._model = schema.ModelT()
@@ -103,7 +106,7 @@ class _File:
         self._graph.tensors, self._graph.operators = [], []
 
     def activation(self, name: str, shape: tuple[int, ...]) -> int:
-        tensor = self._tensor(name, (1, *shape), self._type, scale=self._step if self._int8 else None)
+        tensor = self._tensor(name, (self._many, *shape), self._type, scale=self._step if self._int8 else None)
         self._graph.tensors[tensor].shapeSignature = [self._batch, *shape]
         return tensor
 

@@ -10,6 +10,8 @@ that passes the former's checks may still do anything: it is tried in a process 
 from __future__ import annotations
 
 import math
+import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,6 +19,8 @@ import numpy as np
 from trueline_wire.errors import ConfigError, NeverRetry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 __all__ = ["LITERT_MISSING", "LiteRt", "runtime_version"]
@@ -57,7 +61,8 @@ class LiteRt:
         self._window, self._answer = window, answer
         self._one = _interpreter(network)
         try:
-            self._one.allocate_tensors()
+            with _quiet():
+                self._one.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise NeverRetry(f"the network cannot be set up: {_first_line(error)}") from error
         self._in, self._out = _tensor(self._one, "input", window), _tensor(self._one, "output", answer)
@@ -155,6 +160,24 @@ def _interpreter(network: bytes) -> Any:
         return Interpreter(model_content=network, num_threads=1)
     except (RuntimeError, ValueError) as error:
         raise NeverRetry(f"LiteRT does not take the network: {_first_line(error)}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """LiteRT greets on standard error, where the agent's log is JSON; what it has to say of a failure it raises."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _tensor(interpreter: Any, what: str, shape: tuple[int, ...]) -> _Tensor:

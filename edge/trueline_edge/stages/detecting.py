@@ -58,6 +58,7 @@ class Detecting:
         self._judge: Judge | None = None
         self._inputs: list[int] = []
         self._digest = b""
+        self._news: dict[str, str] = {}
         self._state: State | None = None
         try:
             served = open_model(config.model, config.public_key)
@@ -74,13 +75,19 @@ class Detecting:
         read = config.channels or tuple(one.name for one in package.manifest.inputs)
         self._inputs = [names.index(name) for name in read]
         self._judge, self._digest = judge, served.digest
-        facts = {"model": package.manifest.file_name, "cost": str(served.cost)}
-        _LOG.info("a model serves", extra={"stage": config.name, **facts})
+        self._news = {
+            "stage": config.name,
+            "model": package.manifest.file_name,
+            "cost": str(served.cost),
+        }
 
     def __call__(self, readings: Readings, /) -> Readings:
         """Say of each row what the judge says."""
         new = np.full((len(readings), self._columns), np.nan)
         if self._judge is not None:
+            if self._news:  # not where a configuration is only checked
+                _LOG.info("a model serves", extra=self._news)
+                self._news = {}
             valid = usable(readings)[:, self._inputs]
             said = self._judge(readings.time_ns, readings.value[:, self._inputs], valid, self._state)
             self._state = said.state or None
