@@ -10,9 +10,9 @@ is not scored by anybody.
 
 No parameter, weight or uncertainty of a calibration has seen its later part: all come from inner splits in time.
 Of the rules of `fit`, few candidates, curves from a month on and the choice of conditions were settled while results on
-the later parts were at hand; weights and uncertainties by inner splits of the fitted parts alone, scored twice on the
-later ones (`docs/calibration.md` says why): take the figures as development figures of the rules, and as out-of-time
-figures of each calibration.
+the later parts were at hand; weights and uncertainties by inner splits of the fitted parts alone, scored three times on
+the later ones (`docs/calibration.md` says why): take the figures as development figures of the rules, and as
+out-of-time figures of each calibration.
 
 Every corrected reading goes through the calibration file and the stage `calibrate`. Peers in the same run: the raw
 reading, affine and linear least squares (on the sensor and its conditions, all sensors at UCI), least squares with

@@ -71,6 +71,16 @@ def test_a_function_that_is_known_is_fitted_as_it_is() -> None:
     assert model.coefficients[2] / model.factors["x"][1] ** 2 == pytest.approx(0.02, rel=0.25)
 
 
+def test_a_range_holds_what_it_was_made_from() -> None:
+    """Limits are rounded outwards: a humidity that stands at 99.9 is not outside by the last bit of a mean."""
+    data = made(1)
+    stuck = np.minimum(data.raw["t"], 24.9)
+    stuck[stuck == 24.9] += np.random.default_rng(1).choice([0.0, 3e-12, -3e-12], int((stuck == 24.9).sum()))
+    found = fit(data._replace(raw=data.raw | {"t": stuck})).ranges["t"]
+    assert found[0] <= stuck.min()
+    assert 24.9 + 3e-12 <= found[1] <= 24.901
+
+
 def test_a_gross_outlier_moves_nothing() -> None:
     """Robust: three readings far off change the line by less than its own uncertainty."""
     data = made(3)

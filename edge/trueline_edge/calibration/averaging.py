@@ -1,10 +1,10 @@
 """The mean of the candidates that are sums of terms, weighted by what they say out of time: one function again.
 
 Candidates with all inputs that were named count by their errors; a straight line of the own channel alone counts by its
-chance of being better than those, who are given credit for a person's having named the conditions: so conditions that
-prove nothing count less, and those that do harm not at all. The covariance is that of the fit (by blocks of a day:
-residuals of one day are alike) and of the disagreement of the candidates (Hoeting et al., Bayesian model averaging,
-Stat. Sci. 14, 1999), which grows where they extrapolate.
+error and its chance of being better than those, who are given credit for a person's having named the conditions: so
+conditions that prove nothing count less, and those that do harm not at all. The covariance is that of the fit (by
+blocks of a day: residuals of one day are alike) and of the disagreement of the candidates (Hoeting et al., Bayesian
+model averaging, Stat. Sci. 14, 1999), which grows where they extrapolate.
 """
 
 from __future__ import annotations
@@ -95,8 +95,9 @@ def _weights(design: Design, error: F64, splits: Splits, each: list[F64], *, alo
     if alone is not None or weight[_ALONE]:
         return line if alone else weight
     both = [weight @ p for p in each], [line @ p for p in each]
-    better = NormalDist().cdf(standard_errors(design.data, splits, *both, shared=True) + _CREDIT)
-    return weight if better > 1.0 - _WEIGHT_MIN else better * weight + (1.0 - better) * line
+    worse = NormalDist().cdf(-standard_errors(design.data, splits, *both, shared=True) - _CREDIT)
+    share = worse * min(1.0, (error[_ALONE] / error[most].min()) ** -_POWER)
+    return weight if share < _WEIGHT_MIN else (1.0 - share) * weight + share * line
 
 
 def _spread(design: Design, weight: F64, rows: Rows) -> tuple[F64, F64]:

@@ -10,6 +10,7 @@ does not explain is refused.
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -186,7 +187,18 @@ def _choose(data: Data, splits: Splits, tried: dict[str, _Tried], rmse: dict[str
 
 
 def _ranges(data: Data, model: Model) -> dict[str, tuple[float, float]]:
-    return {name: (float(data.raw[name].min()), float(data.raw[name].max())) for name in _inputs(data, model)}
+    """Outwards to six digits: a mean of equal readings must not be outside by its last bit."""
+    found = {}
+    for name in _inputs(data, model):
+        low, high = float(data.raw[name].min()), float(data.raw[name].max())
+        digits = 5 - math.floor(math.log10(max(abs(low), abs(high), 1e-300)))
+        found[name] = (_outwards(low, digits, -1.0), _outwards(high, digits, 1.0))
+    return found
+
+
+def _outwards(limit: float, digits: int, way: float) -> float:
+    near = round(limit, digits)
+    return near if (near - limit) * way >= 0.0 else round(limit + way * 10.0**-digits, digits)
 
 
 def _inputs(data: Data, model: Model) -> list[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import html
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from trueline_edge.calibration.checking import apply_to, score_of
 from trueline_edge.calibration.file import dump_calibration
-from trueline_edge.calibration.report import page, pictures, score_rows, table
+from trueline_edge.calibration.report import in_brackets, page, pictures, score_rows, table
 
 if TYPE_CHECKING:
     from trueline_edge.calibration.candidates import Data
@@ -37,7 +38,7 @@ def calibration_page(
         "fitted": score_of(apply_to(made, fitted), fitted.reference),
         "after, not seen": score_of(apply_to(made, checked), checked.reference),
     }
-    head = ["", "pairs", f"RMSE [{made.unit}]", "bias", "correlation", "in 95 %", "in 50 %", "median u"]
+    head = ["", "pairs", f"RMSE {in_brackets(made.unit)}", "bias", "correlation", "in 95 %", "in 50 %", "median u"]
     unseen = scores["after, not seen"].doubtful
     how = (
         "Each was fitted to the first and to the last parts of the pairs, and scored on what lies after or before. "
@@ -51,7 +52,7 @@ def calibration_page(
         *pictures(made, fitted, checked, made.unit),
         "<h2>Models by their error out of time</h2>",
         f"<p>{how}</p>",
-        table(["model", f"RMSE [{made.unit}]"], list(found.rmse.items())),
+        table(["model", f"RMSE {in_brackets(made.unit)}"], sorted(found.rmse.items(), key=itemgetter(1))),
         *(
             [table(["weight and terms of the candidates"], [[w] for w in found.terms[:_TERMS_SHOWN]])]
             if found.terms

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     F64 = NDArray[np.float64]
 
-__all__ = ["page", "picture", "pictures", "table"]
+__all__ = ["in_brackets", "page", "picture", "pictures", "table"]
 
 _DAY_S = 86_400.0
 _FITTED, _CHECKED, _BAND, _LINE = "#4477aa", "#cc6677", "#bbbbbb", "#222222"
@@ -45,6 +45,11 @@ def page(title: str, parts: Sequence[str]) -> str:
     head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>"
     view = '<meta name=viewport content="width=device-width">'
     return f"{head}{view}<style>{_STYLE}</style><h1>{html.escape(title)}</h1>{''.join(parts)}</html>\n"
+
+
+def in_brackets(unit: str) -> str:
+    """Of a UCUM code; one that stands in brackets already, such as "[ppb]", as it is."""
+    return unit if unit.startswith("[") and unit.endswith("]") else f"[{unit}]"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -99,10 +104,10 @@ def _scatter(both: list[tuple[Data, Applied]], channel: str, unit: str) -> str:
     _points(left, reference, [data.raw[channel] for data, _ in both])
     _points(right, reference, [applied.value for _, applied in both])
     ends = [min(map(np.min, reference)), max(map(np.max, reference))]
-    for axes, name in ((left, "raw"), (right, f"corrected [{unit}]")):
+    for axes, name in ((left, "raw"), (right, f"corrected {in_brackets(unit)}")):
         axes.plot(ends, ends, color=_LINE, lw=0.8)
-        axes.set(xlabel=f"reference [{unit}]", ylabel=name)
-    right.legend(frameon=False)
+        axes.set(xlabel=f"reference {in_brackets(unit)}", ylabel=name)
+    right.legend(frameon=False, markerscale=3)
     return picture(figure, "Raw and corrected readings against the reference; the line is equality.")
 
 
@@ -114,8 +119,8 @@ def _over_time(both: list[tuple[Data, Applied]], unit: str) -> str:
         axes.fill_between(x, -1.96 * applied.u, 1.96 * applied.u, color=_BAND, alpha=0.5, lw=0)
     _points(axes, days, [applied.value - data.reference for data, applied in both])
     axes.axhline(0.0, color=_LINE, lw=0.8)
-    axes.set(xlabel="days", ylabel=f"corrected - reference [{unit}]")
-    axes.legend(frameon=False)
+    axes.set(xlabel="days", ylabel=f"corrected - reference {in_brackets(unit)}")
+    axes.legend(frameon=False, markerscale=3)
     return picture(figure, "Residuals over time, with the 95 % interval that was stated.")
 
 
@@ -123,8 +128,8 @@ def _against(both: list[tuple[Data, Applied]], name: str, unit: str) -> str:
     figure, axes = _figure()
     _points(axes, [data.raw[name] for data, _ in both], [applied.value - data.reference for data, applied in both])
     axes.axhline(0.0, color=_LINE, lw=0.8)
-    axes.set(xlabel=name, ylabel=f"corrected - reference [{unit}]")
-    axes.legend(frameon=False)
+    axes.set(xlabel=name, ylabel=f"corrected - reference {in_brackets(unit)}")
+    axes.legend(frameon=False, markerscale=3)
     return picture(figure, f"Residuals against {name}: a slope here is a dependence that was not corrected.")
 
 
@@ -135,7 +140,7 @@ def _agreement(both: list[tuple[Data, Applied]], unit: str) -> str:
     mean, spread = float(difference[1].mean()), float(difference[1].std())
     for level, style in ((mean, "-"), (mean - 1.96 * spread, "--"), (mean + 1.96 * spread, "--")):
         axes.axhline(level, color=_LINE, lw=0.9, ls=style)
-    axes.set(xlabel=f"mean of corrected and reference [{unit}]", ylabel=f"difference [{unit}]")
+    axes.set(xlabel=f"mean of corrected and reference {in_brackets(unit)}", ylabel=f"difference {in_brackets(unit)}")
     return picture(figure, f"Bland-Altman: bias {mean:.3g}, limits of agreement +-{1.96 * spread:.3g} (after).")
 
 
@@ -147,7 +152,7 @@ def _coverage(both: list[tuple[Data, Applied]]) -> str:
         axes.plot(100 * nominal, 100 * coverage_at(applied, data.reference, factors), color=colour, label=name)
     axes.plot([0, 100], [0, 100], color=_LINE, lw=0.8)
     axes.set(xlabel="stated interval [%]", ylabel="pairs inside [%]")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, markerscale=3)
     return picture(figure, "Coverage: above the line the stated uncertainty is too large, below it too small.")
 
 
@@ -160,7 +165,7 @@ def _drift(both: list[tuple[Data, Applied]], unit: str) -> str:
         mean = [float((applied.value - data.reference)[day == d].mean()) for d in each]
         axes.plot(each, mean, "o-", ms=4, lw=1, color=colour)
     axes.axhline(0.0, color=_LINE, lw=0.8)
-    axes.set(xlabel="days", ylabel=f"daily mean residual [{unit}]")
+    axes.set(xlabel="days", ylabel=f"daily mean residual {in_brackets(unit)}")
     return picture(figure, "Drift: means of the residuals by day.")
 
 
