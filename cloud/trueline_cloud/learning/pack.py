@@ -90,7 +90,7 @@ def pack(
                 interval_s=_interval_s(fitted.parts.train),
                 trained=_trained(fitted.parts.train, source),
                 alarm=msgspec.to_builtins(alarm) if alarming else {},
-                calibrated_s=sum(float(np.ptp(each.time_ns)) for each in fitted.parts.calibrate) / 1e9,
+                calibrated_s=sum(float(np.ptp(time_ns)) for time_ns, _ in second if len(time_ns)) / 1e9,
                 metrics=metrics,
                 golden_tolerance=_TOLERANCE,
             ),

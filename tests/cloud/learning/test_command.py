@@ -12,6 +12,7 @@ import pytest
 
 from trueline_cloud.__main__ import main
 from trueline_cloud.learning.options import parse_rate
+from trueline_edge.inference.store import ModelStore
 from trueline_model.alarm import Alarm, Alarming
 from trueline_model.conformal import Calibration
 from trueline_model.detector import Parts, score_series
@@ -42,15 +43,19 @@ def run(tmp_path: Path, *more: str) -> int:
     return main(["train", "--data", str(tmp_path / "data"), "--name", "pump", "--epochs", "3", *where, *more])
 
 
-def opened(tmp_path: Path, name: str) -> Package:
+def trusted(tmp_path: Path) -> KeyRing:
     ring = KeyRing()
     ring.trust("cloud", parse_public_key(SigningKey.load_or_create(tmp_path / "state" / "cloud.key").public_text))
-    return read_package((tmp_path / "models" / name).read_bytes(), ring)
+    return ring
+
+
+def opened(tmp_path: Path, name: str) -> Package:
+    return read_package((tmp_path / "models" / name).read_bytes(), trusted(tmp_path))
 
 
 @heavy
 def test_a_folder_becomes_a_package_that_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The package is signed, its golden rows score as it says, calibration and alarm are of held-back rows."""
+    """The package is signed, its golden rows score as it says, here and on a device; its alarm is of held-back rows."""
     pytest.importorskip("tensorflow")
     from trueline_cloud.learning.quantise import Int8  # noqa: PLC0415 - TensorFlow is loaded where it is wanted
 
@@ -72,6 +77,11 @@ def test_a_folder_becomes_a_package_that_scores(tmp_path: Path, capsys: pytest.C
     assert Alarming.from_arrays(Alarm(**manifest.alarm), package.alarm).recipe.per_s == 3600.0
     assert summary["metrics"] == manifest.metrics
     assert manifest.metrics["size_bytes"] == len(package.network)
+    assert manifest.calibrated_s <= 0.15 / 2 * 1400 * 60.0 + 60.0
+    installed = ModelStore(tmp_path / "device", trusted(tmp_path)).install(
+        (tmp_path / "models" / "pump-1.tlm").read_bytes()
+    )
+    assert installed.cost.row_us > 0.0
     report = (tmp_path / "models" / "pump-1.html").read_text()
     for word in ("level", "nothing", "int8 against float"):
         assert word in report
