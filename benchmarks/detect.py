@@ -130,7 +130,8 @@ def watched(recipe: Recipe, case: Case, late: NDArray[np.float64], seed: int) ->
     """
     early = out_of_fold(recipe, [case.train], seed=seed)
     made = calibrate(early)
-    training_s = float(case.train.time_ns[-1] - case.train.time_ns[0]) / 1e9
+    steps_s = np.diff(case.train.time_ns) / 1e9
+    training_s = float(np.minimum(steps_s, 10.0 * np.median(steps_s)).sum())  # a gap is no time of watching
     alarm = Alarm(events=TRAINING_EVENTS, per_s=training_s, separation_s=SEPARATION_ROWS * training_s / len(case.train))
     alarming = fit_alarm(alarm, [(case.train.time_ns, made.surprise(early))])
     surprise = made.surprise(late)

@@ -231,7 +231,7 @@ def fit_alarm(recipe: Alarm, recordings: Sequence[tuple[NDArray[np.int64], NDArr
     step_s = 10.0 * float(np.median(steps))
     watched_s = float(np.minimum(steps, step_s).sum())
     wanted = recipe.rate_hz * watched_s
-    if wanted < _SUPPORT_MIN:
+    if wanted < _SUPPORT_MIN * (1.0 - 1e-9):  # asked for exactly that, the last bit is no reason to refuse
         raise ConfigError(
             f"{recipe.events:g} false alarms in {recipe.per_s:g} s cannot be promised from {watched_s:.0f} s of normal "
             f"running, in which only {wanted:.2g} would come: give {_SUPPORT_MIN / recipe.rate_hz:.0f} s, or ask for "

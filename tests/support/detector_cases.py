@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trueline_model.detectors import Cusum, Deviation, Ensemble, Innovation, Network, Patches, Pca
+from trueline_model.detectors import Cusum, Deviation, Ensemble, Forest, Innovation, Network, Patches, Pca
 from trueline_model.scale import fit_scale
 from trueline_model.series import Series, make_series
 
@@ -35,6 +35,7 @@ CASES = {
     "patches, shape": Patches(rows=4, bank=40, level=False, mean_rows=3, clip=1e3),
     "ensemble, Fisher": Ensemble(members=(Pca(), Innovation()), mean_rows=2),
     "ensemble, Tippett": Ensemble(members=(Deviation(), Patches(rows=4, bank=40, clip=1e3)), combine="highest"),
+    "forest": Forest(sample=64),
     "pca both, mean of 10": Pca(variance_kept=0.8, statistic="both", mean_rows=10, scaling="standard"),
 }
 """A recipe of every kind, some more than once."""

@@ -9,6 +9,7 @@ import msgspec
 from trueline_model.detectors.cusum import Cusum
 from trueline_model.detectors.deviation import Deviation
 from trueline_model.detectors.ensemble import Ensemble
+from trueline_model.detectors.forest import Forest
 from trueline_model.detectors.innovation import Innovation
 from trueline_model.detectors.network import Network
 from trueline_model.detectors.patches import Patches
@@ -25,6 +26,7 @@ __all__ = [
     "Cusum",
     "Deviation",
     "Ensemble",
+    "Forest",
     "Innovation",
     "Network",
     "Patches",
@@ -32,13 +34,14 @@ __all__ = [
     "detector_from",
 ]
 
-AnyRecipe = Cusum | Deviation | Ensemble | Innovation | Network | Patches | Pca
+AnyRecipe = Cusum | Deviation | Ensemble | Forest | Innovation | Network | Patches | Pca
 """Every recipe, told apart by `detector`."""
 
 DETECTORS: Final = {
     "cusum": Cusum,
     "deviation": Deviation,
     "ensemble": Ensemble,
+    "forest": Forest,
     "innovation": Innovation,
     "network": Network,
     "patches": Patches,
