@@ -104,7 +104,20 @@ def test_a_process_that_dies_is_a_refusal(program: str, said: str, monkeypatch: 
     real = trial.subprocess.Popen
 
     def popen(command: list[str], **options: object) -> object:
-        return real([sys.executable, "-c", f"import sys; sys.stdin.buffer.read(); {program}"], **options)
+        code = f"import sys; print(flush=True); sys.stdin.buffer.read(); {program}"
+        return real([sys.executable, "-c", code], **options)
 
     monkeypatch.setattr(trial.subprocess, "Popen", popen)
     assert said in refusal(GOOD)
+
+
+def test_a_process_that_does_not_start_is_said_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time to start is not the package's: it has its own limit, and its own words."""
+    real = trial.subprocess.Popen
+    monkeypatch.setattr(trial, "_START_MAX_S", 0.01)
+
+    def popen(command: list[str], **options: object) -> object:
+        return real([sys.executable, "-c", "import time; time.sleep(60)"], **options)
+
+    monkeypatch.setattr(trial.subprocess, "Popen", popen)
+    assert "no process was ready" in refusal(GOOD)
