@@ -6,6 +6,7 @@ import base64
 import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,12 +173,14 @@ def _runner(network: bytes, window: tuple[int, ...], answer: tuple[int, ...]) ->
 
 def kept(package: Package, name: str) -> Path:
     """The package as a file that lasts as long as this process: for configurations made while tests are collected."""
-    path = Path(_FOLDER.name) / f"{name}.tlm"
+    path = Path(_folder().name) / f"{name}.tlm"
     path.write_bytes(write_package(package, KEY))
     return path
 
 
-_FOLDER = tempfile.TemporaryDirectory(prefix="trueline-models-")
+@cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="trueline-models-")
 
 
 def text_of(public_key: bytes) -> str:
