@@ -106,14 +106,15 @@ def fit_network(
         checkpoint=checkpoint,
         progress=progress,
     )
-    tflite = to_int8(model, windows.value[:, : recipe.rows])
+    seen = windows.value[:, : recipe.rows]
+    tflite = to_int8(model, seen)
     answer = {"reconstruction": (recipe.rows, width), "forecast": (width,), "score": ()}[output]
     int8 = Int8(tflite, answer)
     return Fitted(
         architecture,
         recipe,
         NetworkDetector(recipe, scale, int8),
-        NetworkDetector(recipe, scale, _float(model, answer)),
+        NetworkDetector(recipe, scale, _float(model, answer, float(seen.min()), float(seen.max()))),
         tflite,
         int8.latency_us(),
         operations(model),
@@ -122,5 +123,8 @@ def fit_network(
     )
 
 
-def _float(model: Any, answer: tuple[int, ...]) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    return lambda value: predict(model, value).reshape(len(value), *answer)
+def _float(
+    model: Any, answer: tuple[int, ...], low: float, high: float
+) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """The network in float, its input ending where int8 ends it: at what was seen in training."""
+    return lambda value: predict(model, value.clip(low, high)).reshape(len(value), *answer)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Int8", "operations", "to_float", "to_int8"]
+__all__ = ["Int8", "operations", "to_int8"]
 
 _REPRESENTATIVE_MAX: Final = 512
 
@@ -41,7 +41,9 @@ def to_int8(model: Any, representative: NDArray[np.float32], seed: int = 0) -> b
         ConfigError: an operation has no int8 form.
     """
     random = np.random.default_rng(seed)
-    chosen = random.permutation(len(representative))[:_REPRESENTATIVE_MAX]
+    flat = representative.reshape(len(representative), -1)
+    extremes = [flat.max(axis=1).argmax(), flat.min(axis=1).argmin()]  # the input's range is that of all windows
+    chosen = np.append(random.permutation(len(representative))[: _REPRESENTATIVE_MAX - 2], extremes)
 
     def some() -> Iterator[list[NDArray[np.float32]]]:
         for window in representative[chosen]:
@@ -53,11 +55,6 @@ def to_int8(model: Any, representative: NDArray[np.float32], seed: int = 0) -> b
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
     return _converted(converter)
-
-
-def to_float(model: Any) -> bytes:
-    """The network as it is, in float32."""
-    return _converted(_converter(model))
 
 
 def _converter(model: Any) -> Any:
@@ -78,10 +75,10 @@ def _converted(converter: Any) -> bytes:
 class Int8:
     """A `.tflite` that answers windows: `trueline_model.detectors.network.Model`.
 
-    A batch goes through at once; the answers are the same bits as one by one.
+    A batch goes through at once where the network allows it; the answers are the same bits as one by one.
 
     Args:
-        tflite: from `to_int8` or `to_float`.
+        tflite: from `to_int8`.
         answer: shape of an answer, without the batch.
     """
 
@@ -95,7 +92,11 @@ class Int8:
 
     def __call__(self, value: NDArray[np.float32]) -> NDArray[np.float32]:
         """(m, rows, k) in scales; the network's answers, (m, *answer)."""
-        into = self._resized(len(value))
+        try:
+            into = self._resized(len(value))
+        except RuntimeError:  # its shapes are fixed
+            self._resized(1)
+            return np.concatenate([self(window[None]) for window in value])
         asked = _to(value.reshape(len(value), *into["shape"][1:]), into)
         self._interpreter.set_tensor(into["index"], asked)
         self._interpreter.invoke()
@@ -121,9 +122,10 @@ class Int8:
     def _resized(self, batch: int) -> dict[str, Any]:
         into: dict[str, Any] = self._interpreter.get_input_details()[0]
         if batch != self._batch:
+            self._batch = batch
             self._interpreter.resize_tensor_input(into["index"], [batch, *into["shape"][1:].tolist()])
             self._interpreter.allocate_tensors()
-            self._batch, into = batch, self._interpreter.get_input_details()[0]
+            into = self._interpreter.get_input_details()[0]
         return into
 
 

@@ -17,6 +17,7 @@ from trueline_cloud.learning.dataset import Split, folds
 from trueline_cloud.learning.fit import fit_network
 from trueline_cloud.learning.inject import inject
 from trueline_cloud.learning.pack import average_precision
+from trueline_cloud.learning.quantise import Int8, to_int8
 from trueline_cloud.learning.zoo import ZOO
 from trueline_model.detector import score_series
 from trueline_wire.errors import ConfigError
@@ -24,16 +25,19 @@ from trueline_wire.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from trueline_cloud.learning.fit import Fitted
     from trueline_cloud.learning.train import TrainSettings
     from trueline_model.series import Series
 
 __all__ = ["Budget", "Choice", "search"]
 
 _FOLDS: Final = 2
-_ROWS: Final = (16, 32, 64)
+_SPANS: Final = (0.5, 1.0, 2.0)
+"""Lengths of windows tried, of what the network likes."""
+
 _EPOCHS: Final = 15
 _WINDOWS: Final = 2048
+_WINDOWS_UNTRAINED: Final = 16
+_RATES: Final = (1e-3, 1e-2)
 
 
 class Budget(NamedTuple):
@@ -47,9 +51,9 @@ class Budget(NamedTuple):
     size_kb: float = 64.0
     latency_us: float = 30.0
 
-    def holds(self, fitted: Fitted) -> bool:
-        """Is the network within?"""
-        return len(fitted.tflite) <= self.size_kb * 1024 and fitted.latency_us <= self.latency_us
+    def holds(self, size_bytes: int, latency_us: float) -> bool:
+        """Is a network within?"""
+        return size_bytes <= self.size_kb * 1024 and latency_us <= self.latency_us
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -97,22 +101,25 @@ def search(
     found: list[Choice] = []
 
     def merit_of(trial: optuna.Trial) -> float:
+        name = trial.suggest_categorical("architecture", list(architectures))
         choice = Choice(
-            trial.suggest_categorical("architecture", list(architectures)),
-            trial.suggest_categorical("rows", _ROWS),
+            name,
+            round(ZOO[name].rows * trial.suggest_categorical("span", _SPANS)),
             trial.suggest_categorical("judged", ["window", "last"]),
-            trial.suggest_float("rate", 1e-3, 1e-2, log=True),
+            trial.suggest_float("rate", *_RATES, log=True),
             0.0,
         )
-        merit = _merit(series, choice, msgspec.structs.replace(quick, rate=choice.rate), budget)
-        if merit is None:
+        if not _affordable(choice, series[0].value.shape[1], budget):
             told(trial.number, f"{choice.architecture} of {choice.rows} rows: over the budget")
             raise optuna.TrialPruned
+        merit = _merit(series, choice, msgspec.structs.replace(quick, rate=choice.rate))
         found.append(msgspec.structs.replace(choice, merit=merit))
         told(trial.number, f"{choice.architecture} of {choice.rows} rows, {choice.judged}: {merit:.3f}")
         return merit
 
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=settings.seed))
+    for name in architectures:  # each as it is by default, before anything is guessed
+        study.enqueue_trial({"architecture": name, "span": 1.0, "judged": "window", "rate": settings.rate})
     study.optimize(merit_of, n_trials=trials)
     if not found:
         raise ConfigError(
@@ -122,14 +129,23 @@ def search(
     return sorted(found, key=lambda choice: -choice.merit)
 
 
-def _merit(series: Sequence[Series], choice: Choice, settings: TrainSettings, budget: Budget) -> float | None:
-    """Mean average precision over the folds; None where it is over the budget."""
+def _affordable(choice: Choice, channels: int, budget: Budget) -> bool:
+    """Is it within the budget? Which numbers are learnt changes neither size nor time: it is asked before training."""
+    random = np.random.default_rng(0)
+    windows = random.normal(size=(_WINDOWS_UNTRAINED, choice.rows, channels)).astype(np.float32)
+    model = ZOO[choice.architecture].build(choice.rows, channels)
+    for weight in model.weights:  # as if learnt: biases that are all 0 would be stored once
+        weight.assign(random.normal(size=weight.shape))
+    tflite = to_int8(model, windows)
+    return budget.holds(len(tflite), Int8(tflite, (-1,)).latency_us())
+
+
+def _merit(series: Sequence[Series], choice: Choice, settings: TrainSettings) -> float:
+    """Mean average precision over the folds."""
     merits = []
     for number, (train, validate) in enumerate(folds(series, choice.rows + 1, _FOLDS)):
         parts = Split(train, validate, [])
         fitted = fit_network([], choice.architecture, settings, rows=choice.rows, judged=choice.judged, parts=parts)
-        if not budget.holds(fitted):
-            return None
         for each in validate:
             failed, marked = inject(each, fitted.detector.scale, settings.seed + number)
             if marked.any():
