@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 import pytest
+from cloud_kit import Machine
 
-from trueline_cloud.__main__ import main
+from trueline_cloud.__main__ import _parser, main, parse_time
 from trueline_cloud.learning.options import parse_rate
+from trueline_cloud.storage.journal import Journal
 from trueline_edge.inference.store import ModelStore
 from trueline_model.alarm import Alarm, Alarming
 from trueline_model.conformal import Calibration
@@ -22,6 +25,8 @@ from trueline_wire.keys import KeyRing, SigningKey, parse_public_key
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from trueline_cloud.learning.recordings import Recording
 
 heavy = pytest.mark.xdist_group("tensorflow")
 
@@ -149,3 +154,27 @@ def test_what_is_no_rate_is_refused(text: str) -> None:
     """With an example of one."""
     with pytest.raises(ConfigError, match="1/week"):
         parse_rate(text)
+
+
+@heavy
+def test_a_stream_of_the_store_is_learnt_from(tmp_path: Path) -> None:
+    """The rows of the time asked for come out of the store, and an unknown stream is named."""
+    pytest.importorskip("tensorflow")
+    from trueline_cloud.learning import command  # noqa: PLC0415 - as above
+
+    machine = Machine()
+    batch = machine.readings(50)
+    with closing(Journal(tmp_path / "journal.db")) as journal:
+        journal.commit(machine.group(batch))
+
+    def read(*more: str) -> list[Recording]:
+        options = _parser().parse_args(["train", "--name", "pump", "--device", "pump-7", *more])
+        return command._recordings(options, tmp_path, parse_time)
+
+    (whole,) = read("--stream", "valve")
+    assert whole.series.channels == tuple(channel.name for channel in machine.schema.channels)
+    np.testing.assert_array_equal(whole.series.time_ns, batch.time_ns)
+    (cut,) = read("--stream", "valve", "--to", str(batch.time_ns[20]))
+    assert len(cut.series) == 20
+    with pytest.raises(ConfigError, match="'pump-7/tap' has never been heard of"):
+        read("--stream", "tap")
