@@ -1,4 +1,4 @@
-"""The arrays behind fusion: votes, means, offsets, mixtures, smoothers, and the bank that knows its noise."""
+"""The arrays behind fusion: votes, means, mixtures, smoothers, and the bank that knows its noise."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from scipy.stats import chi2
 from trueline_edge.estimation import walks
 from trueline_edge.estimation.kernels import GAUSSIAN, kalman_level, level_fresh
 from trueline_edge.estimation.mixture import mix
-from trueline_edge.estimation.offsets import Offsets, common_variance, informed, learn_offsets, project_out
-from trueline_edge.estimation.selfcal import design
+from trueline_edge.estimation.selfcal import design, informed
 from trueline_edge.estimation.smoothing import smooth_level
 from trueline_edge.estimation.structural import DAY_S, STATES, DailyNoise, daily_matrices
 from trueline_edge.estimation.textbook import walk as textbook
@@ -114,36 +113,6 @@ def test_hysteresis_is_the_loop_it_stands_for(seed: int, fail_after: int, recove
     second, last = hysteresis(good[cut:], middle, fail_after, recover_after)
     assert np.array_equal(np.concatenate([first, second]), np.array(expected))
     assert np.array_equal(last, np.stack([healthy, run], axis=1))
-
-
-def test_offsets_are_those_of_the_filter_that_carries_the_quantity() -> None:
-    """Projecting the quantity out of each row is what a filter does for which it is unknown in each row."""
-    rng = np.random.default_rng(2)
-    var = np.array([0.01, 0.04, 0.09])
-    value = rng.normal(20.0, 5.0, (4, 1)) + np.array([0.5, -0.2, 0.1]) + rng.normal(0.0, np.sqrt(var), (4, 3))
-    prior = np.array([0.25, 0.5, 0.1])
-    found = learn_offsets(Offsets.unknown(3), prior, value, np.tile(var, (4, 1)), np.zeros(3))
-    # All at once: offsets and one quantity for each row, which nothing is known of.
-    matrix = np.concatenate([np.tile(np.eye(3), (4, 1)), np.kron(np.eye(4), np.ones((3, 1)))], axis=1)
-    inverse = np.diag(np.tile(1 / var, 4))
-    information = matrix.T @ inverse @ matrix + np.diag(np.append(1 / prior, np.full(4, 1e-12)))
-    solution = np.linalg.solve(information, matrix.T @ inverse @ value.ravel())
-    assert np.allclose(found.mean, solution[:3], atol=1e-6)
-    assert np.allclose(found.cov, np.linalg.inv(information)[:3, :3], atol=1e-6)
-
-
-def test_what_all_have_in_common_is_never_learnt() -> None:
-    """After any number of comparisons the common part has the variance it began with."""
-    rng = np.random.default_rng(3)
-    offsets, prior = Offsets.unknown(3), np.array([0.2, 0.3, 0.5])
-    for _ in range(200):
-        value = rng.normal(20.0, 1.0, (32, 1)) + rng.normal(0.0, 0.1, (32, 3))
-        offsets = learn_offsets(offsets, prior, value, np.full((32, 3), 0.01), np.zeros(3))
-    assert common_variance(offsets.cov) == pytest.approx(1 / (1 / prior).sum(), rel=1e-6)
-    assert np.var(np.linalg.cholesky(offsets.cov + 1e-12 * np.eye(3)) @ np.ones(3)) >= 0.0
-    matrix, vector = project_out(np.array([[1.0, np.nan, np.nan]]), np.ones((1, 3)))
-    assert not matrix.any(), "one sensor alone says nothing of its offset"
-    assert not vector.any()
 
 
 def test_information_leaves_a_covariance_positive() -> None:

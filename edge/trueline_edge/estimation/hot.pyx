@@ -3,8 +3,8 @@
 source; the tests hold the two together. Nothing here takes the GIL while it works. Here is what they share; each of the
 files included below holds the twins of one or two files of the textbook."""
 
-from libc.math cimport INFINITY, NAN, exp, fabs, isfinite, isinf, isnan, pow, sqrt
 from libc.stdint cimport int64_t
+from libc.math cimport INFINITY, NAN, exp, fabs, fmax, fmin, isfinite, isinf, isnan, pow, sqrt
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -72,3 +72,4 @@ include "bank.pxi"
 include "walk.pxi"
 include "correct.pxi"
 include "play.pxi"
+include "panel.pxi"

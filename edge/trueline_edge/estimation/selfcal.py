@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from trueline_edge.estimation.offsets import informed
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
 
-__all__ = ["BIAS", "PARAMETERS", "Slow", "common_bias_variance", "design", "learn_slow", "wander"]
+__all__ = ["BIAS", "PARAMETERS", "Slow", "common_bias_variance", "design", "informed", "learn_slow", "wander"]
 
 PARAMETERS = 3
 """Of a sensor: bias, drift by day, gain."""
@@ -37,6 +35,20 @@ class Slow(NamedTuple):
 
     mean: Array
     cov: Array
+
+
+def informed(cov: Array, information: Array) -> Array:
+    """(s, s) the covariance after information about it has come in: (C^-1 + I)^-1, positive whatever the rounding.
+
+    Args:
+        cov: (s, s), of any rank.
+        information: (s, s), of any rank.
+    """
+    size, axes = np.linalg.eigh(cov)
+    root = axes * np.sqrt(np.maximum(size, 0.0))
+    half = np.linalg.solve(np.linalg.cholesky(np.eye(len(cov)) + root.T @ information @ root), root.T)
+    result: Array = half.T @ half
+    return result
 
 
 def design(quantity: Array, days: Array, sensors: int, pivot: float) -> Array:

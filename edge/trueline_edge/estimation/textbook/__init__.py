@@ -10,6 +10,7 @@ from trueline_edge.estimation.textbook.credit import credit
 from trueline_edge.estimation.textbook.fuse import fuse_level
 from trueline_edge.estimation.textbook.level import kalman_level
 from trueline_edge.estimation.textbook.linear import kalman_linear
+from trueline_edge.estimation.textbook.panels import panel
 from trueline_edge.estimation.textbook.sequences import (
     ages,
     beside,
@@ -39,6 +40,7 @@ __all__ = [
     "limits",
     "look_up",
     "paces",
+    "panel",
     "pick",
     "repeats",
     "there",
