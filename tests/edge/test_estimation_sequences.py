@@ -47,7 +47,7 @@ def judge(implementation: Any, value: Array, clock_ns: NDArray[np.int64], cut: i
         past, leaps = sequences.repeats_fresh(4, 2), sequences.leaps_fresh(2)
         said, before_ns = [], 0
         for part, clock in ((value[:cut], clock_ns[:cut]), (value[cut:], clock_ns[cut:])):
-            flat, past = sequences.repeats(past, part, np.array([0.0, 0.6]), 2)
+            flat = sequences.repeats(past, part, np.array([0.0, 0.6]), 2)
             fast, leaps = sequences.leaps(leaps, part, clock - before_ns, np.array([0.0, 0.5]), 0.4, 3.0, 3)
             before_ns = int(clock[-1]) if len(clock) else before_ns
             said.append(np.concatenate([flat, fast], axis=1))
@@ -117,7 +117,7 @@ def test_channels_side_by_side_are_judged_as_each_by_itself(n: int, cut: int, se
             past, leaps, said = sequences.repeats_fresh(6, 11), sequences.leaps_fresh(11), []
             windows, before_ns = kernels.hampel_fresh(11, 7, 3), 0
             for part, clock in ((value[:at], clock_ns[:at]), (value[at:], clock_ns[at:])):
-                flat, past = sequences.repeats(past, part, same, 3)
+                flat = sequences.repeats(past, part, same, 3)
                 fast, leaps = sequences.leaps(leaps, part, clock - before_ns, same, 2.0, 4.0, 3)
                 spike = kernels.hampel(windows, part, 7, 4.0, same, far=8.0, judges=5)
                 windows, before_ns = spike.state, int(clock[-1]) if len(clock) else before_ns
@@ -170,7 +170,7 @@ def test_three_examples_a_reader_can_check() -> None:
     """Outside is bad, implausible doubtful; the third of the same is doubtful, the fifth bad; a leap is bad."""
     column = np.array([[1.0], [6.0], [3.0], [np.nan]])
     assert sequences.limits(column, np.ones((4, 1), np.uint8), 4, (0.0, 5.0), (0.0, 2.0))[:, 0].tolist() == [1, 3, 2, 0]
-    same, _ = sequences.repeats(sequences.repeats_fresh(4, 1), np.full((6, 1), 7.0), np.zeros(1), 2)
+    same = sequences.repeats(sequences.repeats_fresh(4, 1), np.full((6, 1), 7.0), np.zeros(1), 2)
     assert same[:, 0].tolist() == [0, 0, 2, 2, 3, 3]
     clock_ns = np.arange(6, dtype=np.int64) * 10**9
     steady = np.array([[1.0], [1.0], [50.0], [1.0], [1.0], [3.0]])

@@ -299,10 +299,9 @@ class Readings:
     ) -> Readings:
         """Columns whose types and shapes the caller has made itself, and gives away. A decoder makes very many."""
         readings = object.__new__(cls)
-        columns: dict[str, NDArray[Any]] = {"time_ns": time_ns, "value": value, "u": u, "flag": flag, "reason": reason}
-        for column in columns.values():
+        for column in (time_ns, value, u, flag, reason):
             column.setflags(write=False)
-        readings.__dict__.update(columns, schema=schema)
+        readings.__dict__.update(schema=schema, time_ns=time_ns, value=value, u=u, flag=flag, reason=reason)
         return readings
 
     @classmethod

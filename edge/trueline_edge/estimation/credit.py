@@ -52,7 +52,8 @@ def credit(
     Args:
         value: (n, k), NaN where there was none.
         stated: (n, k) the variance stated with each value; NaN where unknown.
-        r: broadcast to (n, k): the part of it that is noise from row to row; what is left is systematic.
+        r: broadcast to (n, k): the part of it that is noise from row to row (NaN: not known yet, none); what is left
+            is systematic.
         widening: broadcast to (n, k): of the stated variance of a value that stands alone.
         dt_s: (n,) s, as in `kernels`.
         filtered: mean, variance, innovation and NIS, (n, k) each.

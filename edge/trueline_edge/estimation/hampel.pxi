@@ -64,7 +64,8 @@ def hampel(
     int step_samples, int judges, double[:, ::1] medians, double[:, ::1] mads, unsigned char[:, ::1] verdict,
 ):
     cdef Py_ssize_t n = value.shape[0], channels = value.shape[1], group, first, i
-    cdef int l, j, lanes, others, pairs_count = sorting_network(width, NULL)
+    cdef int l, j, lanes, others, wide = width if width > NARROW_MAX else 0
+    cdef int pairs_count = sorting_network(wide, NULL)
     cdef Hampel past
     cdef Lane sorted_[WINDOW_MAX]
     cdef double few[WINDOW_MAX]
@@ -78,7 +79,7 @@ def hampel(
     cdef unsigned char said
     cdef bint full, waiting
     cdef Columns table = columns(value)
-    cdef Pair* pairs = network(width)
+    cdef Pair* pairs = network(wide)
     with nogil:
         for group in range((channels + LANES - 1) // LANES):
             first = group * LANES

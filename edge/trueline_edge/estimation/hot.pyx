@@ -11,6 +11,7 @@ from libc.string cimport memcpy, memset
 cdef extern from "lanes.h":
     enum: LANES
     enum: WINDOW_MAX
+    enum: NARROW_MAX
     double MAD_TO_SIGMA
     ctypedef double Lane[8]
     ctypedef unsigned char Pair[2]

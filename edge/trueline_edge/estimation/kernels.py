@@ -12,6 +12,7 @@ where it is NaN or infinite, or where its variance `r` is not positive and finit
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from math import inf, nan
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -64,6 +65,7 @@ __all__ = [
     "kalman_trend",
     "level_fresh",
     "linear_fresh",
+    "ones",
     "spread",
     "trend_fresh",
 ]
@@ -339,6 +341,12 @@ def spread(r: ArrayLike, n: int, k: int) -> Array:
     whole = np.empty((n, k))  # for few rows quicker than a view
     whole[:] = given
     return whole
+
+
+@lru_cache(maxsize=64)
+def ones(n: int, k: int) -> Array:
+    """(n, k), all 1; one number in memory, not to be written to."""
+    return np.broadcast_to(np.ones(()), (n, k))
 
 
 _FEW_ROWS = 64

@@ -27,6 +27,7 @@ static void look_at_processor(void) {}
 
 #define LANES 8
 #define WINDOW_MAX 255
+#define NARROW_MAX 9 /* windows that fit the registers */
 #define MAD_TO_SIGMA 1.4826
 
 typedef double Lane[LANES];
@@ -157,7 +158,7 @@ TWICE(judge_lanes, (Lane *s, int width, int pairs_count, Pair *pairs, double *me
 ALWAYS void sort_narrow(Lane *s, int width)
 {
     for (int h = 0; h < LANES; h += HALF) {
-        Half x[9];
+        Half x[NARROW_MAX];
         _Pragma("GCC unroll 9") for (int i = 0; i < width; i++) x[i] = LOAD(s[i] + h);
         _Pragma("GCC unroll 9") for (int round = 0; round < width; round++) {
             _Pragma("GCC unroll 9") for (int i = round & 1; i + 1 < width; i += 2) {

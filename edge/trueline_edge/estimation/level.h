@@ -116,8 +116,9 @@ ALWAYS void credit_levels_body(Columns value, Columns stated, Columns r, Columns
             take(e, surprises, i, first, lanes);
             take(x, squares, i, first, lanes);
             for (int h = 0; h < LANES; h += HALF) {
-                Half zh = LOAD(z + h), rest = LOAD(u2 + h) - LOAD(noise + h), own = LOAD(given + h), eh = LOAD(e + h);
+                Half zh = LOAD(z + h), own = LOAD(given + h), eh = LOAD(e + h), rh = LOAD(noise + h);
                 Half ph = LOAD(p + h), then = LOAD(systematic + h);
+                Half rest = LOAD(u2 + h) - EITHER(rh == rh, rh, nothing);
                 rest = EITHER(rest > 0.0, rest, nothing); /* and zero where one of them is not known */
                 then = EITHER(own == own, own, EITHER(zh == zh, rest, then));
                 Half whole = ph + then + LOAD(shared + h), alone = LOAD(u2 + h) * LOAD(wide + h);

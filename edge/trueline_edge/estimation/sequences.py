@@ -100,21 +100,21 @@ def repeats_in_order(past: Repeats) -> Array:
     return np.take_along_axis(values, (at[:, None] + np.arange(values.shape[1])) % values.shape[1], axis=1).T
 
 
-def repeats(past: Repeats, value: Array, tolerance: Array, suspect: int) -> tuple[Verdict, Repeats]:
+def repeats(past: Repeats, value: Array, tolerance: Array, suspect: int) -> Verdict:
     """Is each value within `tolerance` of all the `suspect` (doubtful), of all the `fail` values (bad) before it?
 
     Args:
-        past: from `repeats_fresh` or the call before.
+        past: from `repeats_fresh` or the call before. It may be large, and is gone on with in place.
         value: (n, k).
         tolerance: (k,).
         suspect: at most `fail`. A value with fewer before it cannot be judged.
 
     Returns:
-        (n, k) verdicts; the past of the next rows.
+        (n, k) verdicts.
     """
-    verdict, past = np.empty(value.shape, np.uint8), Repeats(past.values.copy(), past.at.copy())
+    verdict = np.empty(value.shape, np.uint8)
     implementation().repeats(*past, value, tolerance, suspect, verdict)
-    return verdict, past
+    return verdict
 
 
 def paces(last_ns: int, time_ns: Whole) -> tuple[Whole, int, int]:

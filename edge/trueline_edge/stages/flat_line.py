@@ -76,7 +76,7 @@ class FlagFlatLine:
 
     def __call__(self, readings: Readings, /) -> Readings:
         value = measured(readings, self._judged)
-        verdict, self._past = repeats(self._past, value, self._tolerance, self._config.suspect_repeats)
+        verdict = repeats(self._past, value, self._tolerance, self._config.suspect_repeats)
         return apply_verdict(readings, verdict, Reason.FLAT_LINE)
 
     def flush(self) -> Readings:

@@ -38,7 +38,7 @@ def credit(
     for i, dt in enumerate(dt_s.tolist()):
         for k in range(value.shape[1]):
             z, e = float(value[i, k]), float(innovation[i, k])
-            rest = float(stated[i, k] - r[i, k])
+            rest = float(stated[i, k]) - (0.0 if isnan(r[i, k]) else float(r[i, k]))
             if not isnan(declared[k]):
                 last[k] = declared[k]
             elif not isnan(z):

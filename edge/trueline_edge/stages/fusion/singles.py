@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from trueline_edge.estimation.credit import credit
-from trueline_edge.estimation.kernels import spread
+from trueline_edge.estimation.kernels import ones, spread
 from trueline_edge.stages.fusion.cells import Cells, Combined
 from trueline_edge.stages.stage import pack_arrays, unpack_arrays
 
@@ -44,9 +44,9 @@ class Singles:
     def __call__(self, cells: Cells) -> Combined:
         """Filter some rows."""
         value, var = cells.value[:, :, 0], cells.var[:, :, 0]
-        widening = 1.0 if cells.widening is None else cells.widening[:, :, 0]
+        widening = ones(*value.shape) if cells.widening is None else cells.widening[:, :, 0]
         if self._r is None:
-            r = np.ones(1) if cells.widening is None else cells.widening[:, :, 0]
+            r = widening
         else:
             r = self._r
             if self._r_from_u:
@@ -54,7 +54,7 @@ class Singles:
                 r = np.where(np.isnan(r), np.maximum(var - own, _TINY), r)
             r = r if cells.widening is None else r * widening
         out = self._filter(cells.dt_s, value, spread(r, *value.shape))
-        noise = r if self._r is not None else np.nan_to_num(out.r)
+        noise = r if self._r is not None else out.r
         filtered = (out.mean, out.var, out.innovation, out.nis)
         said = credit(
             value,
