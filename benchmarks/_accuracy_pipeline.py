@@ -170,6 +170,11 @@ def _calibration(
     )
 
 
+def _alike(fleet: Fleet, measured: Measured, device: int) -> bool:
+    """Do sensors of a kind err together by what changes with the motion? Else what grows of their `u` is their own."""
+    return measured.model.hysteresis > 0.0 or lag_error(fleet, measured, device) > 0.0
+
+
 def _own(
     fleet: Fleet, measured: Measured, device: int, sensors: int, calibrations: Sequence[Calibration]
 ) -> tuple[float, ...]:
@@ -231,7 +236,8 @@ def stages_of(fleet: Fleet, device: int, sensors: int, calibrations: Sequence[Ca
             inputs=tuple(channel_name(m, s) for s in range(sensors)),
             r=_noise_variance(fleet, m, sensors, calibrations),
             independent=True,
-            own_u=_own(fleet, m, device, sensors, calibrations) if sensors > 1 else None,
+            common_u=m.reference_u if sensors > 1 else 0.0,
+            own_u=_own(fleet, m, device, sensors, calibrations) if sensors > 1 and _alike(fleet, m, device) else None,
         )
         for m in fleet.measured
     )
