@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from trueline_edge.agent import Agent
 from trueline_edge.config import StreamConfig
 from trueline_edge.sources import Batch, ChannelConfig, JoinConfig, JoinInput, ReplayConfig
 from trueline_edge.sources.alignment import Series
+from trueline_edge.sources.source import SYSTEM_CLOCK, Clock
 from trueline_wire.errors import ConfigError
 from trueline_wire.readings import Channel, Flag, Readings, Schema
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trueline_edge.sources.join import JoinSource
-    from trueline_edge.sources.source import Clock
 
 ONE = Schema(device="d", stream="s", channels=(Channel(name="x"),))
 START_S = 1_600_000_000
@@ -305,7 +306,7 @@ class _Fake:
 
 
 def live(
-    monkeypatch: pytest.MonkeyPatch, lateness_s: float, rows_waiting_max: int = 1000
+    monkeypatch: pytest.MonkeyPatch, lateness_s: float, rows_waiting_max: int = 1000, clock: Clock = SYSTEM_CLOCK
 ) -> tuple[JoinSource, _Fake, _Fake]:
     fakes = iter([one := _Fake(), other := _Fake()])
     monkeypatch.setattr(ReplayConfig, "open", lambda *_, **__: next(fakes))
@@ -316,7 +317,7 @@ def live(
     )
     config = JoinConfig(period_s=1.0, lateness_s=lateness_s, inputs=inputs, rows_waiting_max=rows_waiting_max)
     channels = CHANNELS[:2]
-    return config.open(schema_of(channels), channels, rows_max=100), one, other
+    return config.open(schema_of(channels), channels, rows_max=100, clock=clock), one, other
 
 
 async def test_a_silent_input_is_waited_for_and_then_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,6 +339,52 @@ async def test_a_silent_input_is_waited_for_and_then_left_behind(monkeypatch: py
     assert third.lost == {"late": 1}
     rest = third if len(third.readings) else await anext(batches)
     assert rest.readings.value.tolist() == [[4.0, 20.0]]
+    await batches.aclose()
+
+
+@pytest.mark.parametrize("step_s", [0.03, 0.05, 0.07, 0.11])
+async def test_a_row_that_became_ripe_between_two_looks_at_the_clock_is_given_out(
+    monkeypatch: pytest.MonkeyPatch, step_s: float
+) -> None:
+    """On a busy machine time passes between one line and the next: a row then waits for no further reading."""
+    looks = itertools.count()
+    slow_machine = Clock(monotonic_s=lambda: next(looks) * step_s, sleep=lambda _: asyncio.sleep(0))
+    source, fast, slow = live(monkeypatch, 0.2, clock=slow_machine)
+    batches = source.batches()
+    fast.give([1, 2, 3], [1.0, 2.0, 3.0])
+    slow.give([1], [10.0])
+    assert (await anext(batches)).readings.value.tolist() == [[1.0, 10.0]]
+    second = await asyncio.wait_for(anext(batches), 30.0)
+    assert second.readings.value.tolist() == [[2.0, 10.0], [3.0, 10.0]]
+    await batches.aclose()
+
+
+async def test_a_replay_beside_a_silent_input_is_read_as_far_as_the_rows_that_stop_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two inputs in real time, one of them silent, and a replay: the rows of the other come out, with the replay's."""
+    fakes = iter([prompt := _Fake(), fast := _Fake(), slow := _Fake()])
+    monkeypatch.setattr(ReplayConfig, "open", lambda *_, **__: next(fakes))
+    inputs = tuple(
+        JoinInput(
+            channels=(channel.name,),
+            source=ReplayConfig(path="none", speed=speed),  # type: ignore[arg-type]
+            interpolation="previous",
+            age_max_s=100.0,
+        )
+        for channel, speed in zip(CHANNELS[:3], ("flat_out", "realtime", "realtime"), strict=True)
+    )
+    config = JoinConfig(period_s=1.0, lateness_s=0.05, inputs=inputs)
+    source = config.open(schema_of(CHANNELS[:3]), CHANNELS[:3], rows_max=100)
+    for batch in (range(1, 6), range(6, 13)):
+        prompt.give(list(batch), [float(second) for second in batch])
+    fast.give(range(1, 11), [0.0] * 10)
+    slow.give([1], [7.0])
+    rows: list[list[float]] = []
+    batches = source.batches()
+    while len(rows) < 10:
+        rows += (await asyncio.wait_for(anext(batches), 30.0)).readings.value.tolist()
+    assert rows == [[float(second), 0.0, 7.0] for second in range(1, 11)]
     await batches.aclose()
 
 

@@ -274,8 +274,8 @@ class JoinSource:
             if feed.coming is None and not feed.ended and self._wanted(feed):
                 feed.coming = asyncio.create_task(feed.next())
         coming = [feed.coming for feed in self._feeds if feed.coming is not None]
-        patient = self._notes and self._patience_s() > 0.0
-        sleeper = asyncio.ensure_future(self._clock.sleep(self._patience_s())) if patient else None
+        wait_s = self._wait_s()  # one look at the clock: between two of them a row may become due
+        sleeper = None if wait_s is None else asyncio.ensure_future(self._clock.sleep(wait_s))
         try:
             await asyncio.wait([*coming, *([sleeper] if sleeper else [])], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -289,9 +289,11 @@ class JoinSource:
         self._note()
 
     def _wanted(self, feed: _Feed) -> bool:
-        """An input that comes as fast as it is read is read when it is behind all others; one in real time always."""
+        """One that comes as fast as it is read: when it is behind all others or a row that waits; in real time: always."""
         if feed.prompt:
             horizon = self._horizon_ns()
+            if self._notes and horizon is not None:
+                horizon = max(horizon, self._notes[0].newest_ns)
             complete = self._complete_ns(feed)
             return horizon is None or complete is None or complete <= horizon
         return len(feed.series.waiting) < self._config.rows_waiting_max
@@ -338,15 +340,17 @@ class JoinSource:
                 self._notes.pop()  # the newest one waits a little longer than it has to, never less
             self._notes.append(_Note(newest, self._clock.monotonic_s()))
 
-    def _patience_s(self) -> float:
-        """How long the oldest row may still wait."""
+    def _wait_s(self) -> float | None:
+        """How long the oldest row still waits; None where none does, or one that is always waited for is behind."""
+        prompt = self._least_ns([feed for feed in self._feeds if feed.prompt and not feed.ended])
+        if not self._notes or prompt is None or self._notes[0].newest_ns > prompt:
+            return None
         return max(0.0, self._notes[0].at_s + self._config.lateness_s - self._clock.monotonic_s())
 
     def _until_ns(self) -> int | None:
         """Up to which time rows can be given out."""
         until = self._horizon_ns()
-        prompt = self._least_ns([feed for feed in self._feeds if feed.prompt and not feed.ended])
-        while self._notes and self._patience_s() <= 0.0 and prompt is not None and self._notes[0].newest_ns <= prompt:
+        while self._wait_s() == 0.0:
             waited_for = self._notes.popleft().newest_ns
             until = waited_for if until is None else max(until, waited_for)
         return until
