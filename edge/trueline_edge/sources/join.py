@@ -289,7 +289,7 @@ class JoinSource:
         self._note()
 
     def _wanted(self, feed: _Feed) -> bool:
-        """One that comes as fast as it is read: when it is behind all others or a row that waits; in real time: always."""
+        """As fast as it is read: while behind all others, or behind a row that waits. In real time: always."""
         if feed.prompt:
             horizon = self._horizon_ns()
             if self._notes and horizon is not None:
