@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from trueline_edge.calibration.datasheet import model_of
-from trueline_edge.calibration.file import Calibration, Lag, Play, Uncertainty
+from trueline_edge.calibration.file import Calibration, Lag, Limits, Play, Uncertainty
 from trueline_edge.calibration.informed import Informed, Tolerance, fit_informed
 from trueline_edge.pipeline import Pipeline
 from trueline_edge.stages import Fuse, GrossRange, Missing, Timing
@@ -46,6 +46,8 @@ GATE: Final = 4.5
 """Standard deviations; narrower than usual, as the noise is known and not learnt."""
 _REACH: Final = 60.0
 """In K or %: a condition's effect is proportional, as far as a datasheet tells, so its calibration reaches far."""
+LIMITS: Final = {"humidity": Limits(raw=(0.0, 100.0), value=(0.0, 100.0))}
+"""Humidity is nowhere above 100 %, and there its sensors are cut off."""
 LAG_MEMORY: Final = (0.02, 0.3)
 """A lag is undone where between so much of a step is still missing one reading later: less does not matter, and more
 would cost more noise than it mends."""
@@ -166,6 +168,7 @@ def _calibration(
         unit=measured.unit,
         u=Uncertainty(noise=noise, model=float(found.slow[device]), drift=measured.model.drift_walk),
         lag=lag,
+        limits=LIMITS.get(measured.model.quantity),
         play=Play(half_width=measured.model.hysteresis) if measured.model.hysteresis > 0.0 else None,
     )
 

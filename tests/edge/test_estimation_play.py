@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
-from trueline_edge.calibration.file import Calibration, Play, Uncertainty, dump_calibration, load_calibration
+from trueline_edge.calibration.file import Calibration, Limits, Play, Uncertainty, dump_calibration, load_calibration
 from trueline_edge.calibration.informed import Tolerance, fit_informed
-from trueline_edge.calibration.models import Offset
+from trueline_edge.calibration.models import Affine, Offset
 from trueline_edge.estimation.play import play_between, play_fresh, undo_play
 from trueline_edge.estimation.textbook import play as textbook
 from trueline_edge.stages.calibrate import CorrectReadings
@@ -175,7 +176,14 @@ def test_the_compiled_one_is_the_textbook() -> None:
     """Same numbers, same state, whatever comes."""
     for seed in range(3):
         dt_s, readings = rows(seed)
-        given = (textbook.transitions(), dt_s, readings, np.full(3, HALF), np.full(3, NOISE**2), np.full(3, 1e-5))
+        given = (
+            textbook.transitions(),
+            dt_s,
+            readings,
+            np.full(3, HALF),
+            np.full(readings.shape, NOISE**2),
+            np.full(3, 1e-5),
+        )
         found = []
         for kernel in (hot.undo_play, textbook.undo_play):
             state, offset, var = textbook.fresh(3), np.empty(readings.shape), np.empty(readings.shape)
@@ -321,3 +329,56 @@ def test_a_file_says_it_and_the_stage_remembers(tmp_path: Path) -> None:
     path.write_text(path.read_text("utf-8").replace("half_width = 0.8", "half_width = 0"), "utf-8")
     with pytest.raises(ConfigError, match=r"half_width 0.* must be above 0"):
         load_calibration(path)
+
+
+LIMITED = structs.replace(CALIBRATION, limits=Limits(raw=(0.0, 100.0), value=(0.0, 100.0)), play=None)
+
+
+def test_what_is_cut_off_lies_between_the_end_and_the_limit() -> None:
+    """A sensor that shows 2 % too much says nothing above 98 %: the value is the middle, `u` that of the rectangle."""
+    low = structs.replace(LIMITED, model=Offset(offset=-2.0))
+    values = np.array([50.0, 100.0, 100.0, 0.0])
+    out = CorrectReadings([low], readings_of(values).schema)(readings_of(values))
+    assert out.value[:, 0] == pytest.approx([48.0, 99.0, 99.0, -2.0])
+    assert out.u[1, 0] == pytest.approx(np.hypot(2.0 / np.sqrt(12.0), out.u[0, 0]), rel=0.01)
+    assert out.u[3, 0] == pytest.approx(out.u[0, 0])
+    without = structs.replace(low, limits=None)
+    plain = CorrectReadings([without], readings_of(values).schema)(readings_of(values))
+    assert plain.value[1, 0] == pytest.approx(98.0)  # negative control
+
+
+def test_a_reading_that_falls_as_the_quantity_rises_is_cut_off_at_the_other_limit() -> None:
+    """`value` belongs to the ends of `raw` in their order."""
+    turned = structs.replace(
+        LIMITED, model=Affine(offset=99.0, gain=-1.0), limits=Limits(raw=(0.0, 100.0), value=(100.0, 0.0))
+    )
+    values = np.array([50.0, 0.0, 100.0])
+    out = CorrectReadings([turned], readings_of(values).schema)(readings_of(values))
+    assert out.value[:, 0] == pytest.approx([49.0, 99.5, -1.0])
+
+
+def test_cut_off_and_play_together_are_honest() -> None:
+    """Humidity that saturates, seen by sensors with play that show too much: 95 % intervals hold."""
+    rng = np.random.default_rng(9)
+    n, k = 700, 12
+    truth = np.minimum(92.0 + 14.0 * np.sin(np.arange(n) / 45.0)[:, None] + rng.normal(0.0, 2.0, k), 100.0)
+    raw = np.minimum(shown(truth) + 2.5 + rng.normal(0.0, NOISE, truth.shape), 100.0)
+    how = structs.replace(CALIBRATION, model=Offset(offset=-2.5))
+    limited = structs.replace(how, limits=LIMITED.limits)
+    held = {}
+    for name, calibration in (("limits", limited), ("none", how)):
+        out = [CorrectReadings([calibration], readings_of(raw[:, i]).schema)(readings_of(raw[:, i])) for i in range(k)]
+        error = np.stack([o.value[100:, 0] for o in out], axis=1) - truth[100:]
+        held[name] = within(error, np.stack([o.u[100:, 0] for o in out], axis=1), 1.96)
+    assert held["limits"] > 0.92
+    assert held["none"] < 0.85
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [({"raw": (1.0, 1.0), "value": (0.0, 1.0)}, "raw"), ({"raw": (0.0, 1.0), "value": (2.0, 2.0)}, "value")],
+)
+def test_limits_that_are_none_are_refused(limits: dict[str, tuple[float, float]], said: str) -> None:
+    """By the key."""
+    with pytest.raises(ValueError, match=said):
+        Limits(**limits)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Calibration", "Lag", "Play", "Uncertainty", "dump_calibration", "load_calibration"]
+__all__ = ["Calibration", "Lag", "Limits", "Play", "Uncertainty", "dump_calibration", "load_calibration"]
 
 FORMAT: Final = 1
 _ID_MAX: Final = 64
@@ -84,6 +84,24 @@ class Play(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError(f"half_width {self.half_width} must be above 0")
 
 
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A reading at an end of the sensor's range is cut off: the quantity lies between there and its own limit.
+
+    Attributes:
+        raw: lowest and highest raw value the sensor gives.
+        value: how far the quantity goes at these two ends, in the corrected unit: 0 and 100 % of humidity.
+    """
+
+    raw: tuple[float, float]
+    value: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        if not -math.inf < self.raw[0] < self.raw[1] < math.inf:
+            raise ValueError(f"raw {list(self.raw)}: the first must be below the second, and both finite")
+        if self.value[0] == self.value[1] or not all(map(math.isfinite, self.value)):
+            raise ValueError(f"value {list(self.value)}: two different numbers are wanted")
+
+
 class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How one raw channel becomes one corrected channel, since when, for how long and within which limits.
 
@@ -103,6 +121,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         lag: see `Lag`; none where left out.
         play: see `Play`; none where left out. The model gives what the sensor shows of the quantity, play and all; by
             `u.noise` it is judged whether that has moved, and `u.model` is taken to change slowly.
+        limits: see `Limits`; none where left out.
         note: how it was made; for the reader.
         format: version of this layout.
     """
@@ -121,6 +140,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     u: Uncertainty = Uncertainty()
     lag: Lag | None = None
     play: Play | None = None
+    limits: Limits | None = None
     note: str = ""
     format: int = FORMAT
 

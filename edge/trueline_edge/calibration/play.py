@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from trueline_edge.calibration.cut import Uncut
     from trueline_edge.calibration.task import Task
 
     F64 = NDArray[np.float64]
@@ -52,15 +53,33 @@ class PlayInverter:
         self._last_ns: int | None = None
         self._state = play_fresh(len(tasks))
 
-    def __call__(self, time_ns: NDArray[np.int64], value: F64, u: F32, usable: NDArray[np.bool_]) -> tuple[F64, F32]:
-        """Values (n, k) of the quantities instead of what the sensors show, and their standard uncertainties."""
+    def __call__(
+        self, time_ns: NDArray[np.int64], value: F64, u: F32, usable: NDArray[np.bool_], uncut: Uncut | None = None
+    ) -> tuple[F64, F32]:
+        """Values (n, k) of the quantities instead of what the sensors show, and their standard uncertainties.
+
+        Args:
+            time_ns: (n,) UTC.
+            value: (n, k) what the sensors show, calibrated.
+            u: (n, k) standard uncertainty of it.
+            usable: (n, k) false where a cell teaches nothing.
+            uncut: where something was cut off; None: nowhere.
+        """
         at = self._columns
         shown = np.where(usable[:, at], value[:, at], np.nan)
         dt_s, self._last_ns = elapsed_s(self._last_ns, time_ns)
-        d, self._state = undo_play(self._state, dt_s, shown, self._half, self._noise, self._wander)
+        noise = self._noise if uncut is None else self._noise + uncut.var[:, at]
+        d, self._state = undo_play(self._state, dt_s, shown, self._half, noise, self._wander)
         value, u = value.copy(), u.copy()
         value[:, at] += d.offset
-        u[:, at] = np.sqrt(np.square(u[:, at]) + d.var.astype(np.float32))
+        var = np.square(u[:, at]) + d.var
+        if uncut is not None:  # the quantity lies between what is seen of it and its limit
+            seen, limit = uncut.end[:, at] + d.offset, uncut.limit[:, at]
+            cut = np.isfinite(seen)
+            ahead = np.where((limit - seen) * (limit - uncut.value[:, at]) > 0.0, limit - seen, 0.0)
+            value[:, at] = np.where(cut, seen + ahead / 2.0, value[:, at])
+            var = np.where(cut, var - uncut.var[:, at] - 0.75 * d.var + ahead**2 / 12.0, var)
+        u[:, at] = np.sqrt(var)
         return value, u
 
     def state(self) -> bytes:

@@ -13,7 +13,7 @@ cdef enum:
     PLAY_HEAD = 4
 
 cdef double PLAY_STEP = 2.0 / (PLAY_NODES - 1)
-cdef double PLAY_CHANGE = 0.1
+cdef double PLAY_CHANGE = 0.2
 cdef double PLAY_KEPT = 0.998
 cdef double PLAY_KIND_CHANGE = 0.0005
 cdef double PLAY_WALK_FIRST = 0.8
@@ -290,7 +290,7 @@ cdef void play_row(
 
 def undo_play(
     double[:, ::1] state, const double[:, :, ::1] table, const double[::1] dt_s, const double[:, :] value,
-    const double[::1] half, const double[::1] noise, const double[::1] wander,
+    const double[::1] half, const double[:, :] noise, const double[::1] wander,
     double[:, ::1] offset, double[:, ::1] var,
 ):
     cdef Py_ssize_t n = value.shape[0], channels = value.shape[1], i, k
@@ -299,5 +299,5 @@ def undo_play(
         for k in range(channels):
             h = half[k]
             for i in range(n):
-                play_row(&state[k, 0], &table[0, 0, 0], dt_s[i], value[i, k] / h, noise[k] / (h * h),
+                play_row(&state[k, 0], &table[0, 0, 0], dt_s[i], value[i, k] / h, noise[i, k] / (h * h),
                          wander[k] / (h * h), h, &offset[i, k], &var[i, k])

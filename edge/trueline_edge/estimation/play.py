@@ -59,14 +59,14 @@ def undo_play(
         dt_s: (n,) s, as in `kernels`.
         value: (n, k) readings, rid of all other errors; NaN where there is none.
         half_width: (k,) of the play, in the unit of `value`.
-        noise_var: (k,) variance of a reading's noise.
+        noise_var: (k,) or (n, k) variance of a reading's noise.
         wander_var: (k,) variance by which the sensor's own error walks from reading to reading.
     """
     n, k = value.shape
-    half, noise, wander = (
-        np.ascontiguousarray(np.broadcast_to(np.asarray(given, np.float64), (k,)))
-        for given in (half_width, noise_var, wander_var)
+    half, wander = (
+        np.ascontiguousarray(np.broadcast_to(np.asarray(given, np.float64), (k,))) for given in (half_width, wander_var)
     )
+    noise = np.broadcast_to(np.asarray(noise_var, np.float64), (n, k))
     out = PlayOut(np.empty((n, k)), np.empty((n, k)))
     state = np.array(state, np.float64, order="C")
     _hot.undo_play(state, _TABLE, np.asarray(dt_s, np.float64), value, half, noise, wander, *out)

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from trueline_edge.calibration.correct import Corrector, Unlagged
+from trueline_edge.calibration.cut import CutOff
 from trueline_edge.calibration.file import Calibration, load_calibration
 from trueline_edge.calibration.lag import LagState, undo_lag
 from trueline_edge.calibration.models import Affine, Offset
@@ -112,6 +113,8 @@ class CorrectReadings:
         self._play = (
             PlayInverter(played, [self.schema.channels[t.column].resolution for t in played]) if played else None
         )
+        limited = [task for task in self._tasks if task.calibration.limits]
+        self._cut = CutOff(limited) if limited else None
         remembers = bool(self._lagging) or self._play is not None
         self._needs_usable = remembers or any(task.inputs for task in self._tasks)
 
@@ -120,12 +123,22 @@ class CorrectReadings:
         unlagged = self._unlag(readings, good) if self._lagging else None
         corrected = self._corrector(readings.time_ns, readings.value, readings.u, good, unlagged)
         value, u = corrected.value, corrected.u
-        if self._play is not None:
-            value, u = self._play(readings.time_ns, value, u, good)
+        if self._cut is not None or self._play is not None:
+            value, u = self._seen_past(readings, value, u, good)
         out = Readings.trusted(self.schema, readings.time_ns, value, u, readings.flag, readings.reason)
         if corrected.doubtful is None:
             return out
         return out.flagged(corrected.doubtful & np.isfinite(readings.value), Flag.SUSPECT, Reason.CALIBRATION)
+
+    def _seen_past(
+        self, readings: Readings, value: NDArray[np.float64], u: NDArray[np.float32], good: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """What hides the quantity from a sensor that is calibrated: the end of its range, and its play."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            uncut = None if self._cut is None else self._cut(readings.value, value, u)
+            if uncut is not None:
+                value, u = uncut.value, uncut.u
+            return (value, u) if self._play is None else self._play(readings.time_ns, value, u, good, uncut)
 
     def _unlag(self, readings: Readings, good: NDArray[np.bool_]) -> Unlagged:
         value, u = readings.value.copy(), readings.u.copy()

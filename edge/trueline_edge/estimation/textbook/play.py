@@ -56,11 +56,11 @@ HEAD = 4
 """Stage (0: nothing was read yet), usual interval (s), seconds since the reading last believed, a reading doubted."""
 SIZE = HEAD + 2 * MODELS + 3 * NODES
 """Of a channel's state: head; weights of the models now, and usually; then weight of each node, mean and variance."""
-CHANGE, KEPT = 0.1, 0.998
+CHANGE, KEPT = 0.2, 0.998
 """Chance that the scale is drawn anew with a reading; what is kept of the usual weights."""
 KIND_CHANGE, WALK_FIRST = 0.0005, 0.8
 """Chance that walk or flutter is drawn anew with a reading; and of walk when it is."""
-_USUAL = np.array([0.14, 0.14, 0.14, 0.14, 0.14, 0.14, 0.14, 0.02])
+_USUAL = np.array([0.99 / 7.0] * 7 + [0.01])
 """Weights of the walks at first: that a quantity leaps is to be learnt."""
 LEAP, REACH = 0.003, 3.0
 """A reading is doubted where the models that reach it within so many standard deviations weigh no more than this."""
@@ -128,7 +128,7 @@ def undo_play(
         dt_s: (n,) s since the row before; not above zero: the row teaches nothing.
         value: (n, k) readings of p; NaN: none.
         half: (k,) half-width of the play, in the unit of `value`.
-        noise: (k,) variance of a reading's noise.
+        noise: (n, k) variance of each reading's noise.
         wander: (k,) variance by which the sensor's own error walks from one reading to the next.
         offset: (n, k) filled: mean of x - p.
         var: (n, k) filled: its variance.
@@ -136,7 +136,7 @@ def undo_play(
     for k in range(value.shape[1]):
         h = float(half[k])
         for i in range(len(value)):
-            mean, spread = _row(state[k], table, dt_s[i], value[i, k] / h, noise[k] / h**2, wander[k] / h**2)
+            mean, spread = _row(state[k], table, dt_s[i], value[i, k] / h, noise[i, k] / h**2, wander[k] / h**2)
             offset[i, k], var[i, k] = mean * h, spread * h * h
 
 
