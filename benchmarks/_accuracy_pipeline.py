@@ -10,6 +10,7 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
 import numpy as np
 
 from trueline_edge.calibration.datasheet import model_of
@@ -44,6 +45,8 @@ _CONDITION_MIN: Final = 0.3
 """A condition is an input of the calibration where what it can do, over 5 K or 20 %, is such a part of the noise."""
 GATE: Final = 4.5
 """Standard deviations; narrower than usual, as the noise is known and not learnt."""
+_FASTER: Final = 5.0
+"""Times the largest move of a reading beside the reference: what goes faster did not lag behind."""
 _REACH: Final = 60.0
 """In K or %: a condition's effect is proportional, as far as a datasheet tells, so its calibration reaches far."""
 LIMITS: Final = {"humidity": Limits(raw=(0.0, 100.0), value=(0.0, 100.0))}
@@ -129,8 +132,16 @@ def calibrate_fleet(fleet: Fleet, measured: Measured, sensor: int) -> list[Calib
         reference_noise=measured.reference_noise * math.sqrt((1.0 - kept) / (1.0 + kept)),
     )
     end = datetime.fromtimestamp(START_NS / 1e9, UTC) + timedelta(seconds=steps * fleet.plan.interval_s)
+
+    def rated(device: int) -> Lag:
+        """No reading goes faster than a few times what was seen beside the reference."""
+        moves = np.abs(np.diff(measured.raw[:steps, device, sensor]))
+        return msgspec.structs.replace(lag, rate_max=_FASTER * float(np.nanmax(moves)) / fleet.plan.interval_s)
+
     return [
-        _calibration(measured, sensor, device, names, [c[:, device] for c in columns], found, end, lag)
+        _calibration(
+            measured, sensor, device, names, [c[:, device] for c in columns], found, end, lag and rated(device)
+        )
         for device in range(fleet.devices)
     ]
 

@@ -20,7 +20,7 @@ from trueline_edge.calibration.checking import Score, apply_to, score_of
 from trueline_edge.calibration.datasheet import Datasheet, Known
 from trueline_edge.calibration.file import Calibration, Lag, Uncertainty, dump_calibration
 from trueline_edge.calibration.fitting import MODELS, Fit, Refused, fit
-from trueline_edge.calibration.lagging import LagFound, estimate_lag, unlagged
+from trueline_edge.calibration.lagging import LagFound, estimate_lag, rate_max_of, unlagged
 from trueline_edge.calibration.pairing import ClockOffset, average_onto, estimate_offset, interval_of
 from trueline_edge.calibration.terms import parse_term
 from trueline_edge.csv_table import TableConfig, read_table
@@ -132,6 +132,8 @@ class _Pairs(msgspec.Struct, frozen=True, kw_only=True):
     data: Data
     offset: ClockOffset
     lag: LagFound
+    rate_max: float
+    """Of raw readings, per second: what is faster did not lag behind."""
     readings: float
     noise: float
     """Standard deviation of a single raw reading; NaN where readings were not averaged."""
@@ -167,7 +169,9 @@ def calibrate(request: CalibrateRequest) -> Outcome:
     outcome.checked = score_of(apply_to(made, checked), checked.reference) if len(checked.reference) > 1 else None
     if request.unit_raw in {"", request.unit} and len(checked.reference) > 1:
         outcome.raw_checked = float(np.sqrt(np.mean((checked.raw[request.channel] - checked.reference) ** 2)))
-    lag = Lag(time_constant_s=pairs.lag.time_constant_s, u_s=pairs.lag.u_s) if pairs.lag.time_constant_s else None
+    lag = None
+    if pairs.lag.time_constant_s:
+        lag = Lag(time_constant_s=pairs.lag.time_constant_s, u_s=pairs.lag.u_s, rate_max=pairs.rate_max)
     single = msgspec.structs.replace(made, u=_of_single_readings(made, found, fitted, pairs), lag=lag)
     outcome.out = str(request.out)
     _write(request.out, dump_calibration(single))
@@ -236,6 +240,7 @@ def _pair(request: CalibrateRequest) -> _Pairs:
     if request.lag_max_s > 0.0:
         at = {"max_s": request.lag_max_s, "offset_s": offset.offset_s}
         lag = estimate_lag(start_ns, width_ns, truth, time_ns, value, column, **at)
+    rate_max = rate_max_of(time_ns, value[:, column])
     value = unlagged(time_ns, value, column, lag.time_constant_s)
     mean, count = average_onto(start_ns, width_ns, time_ns - int(lag.offset_s * 1e9), value)
     good = np.isfinite(truth) & np.isfinite(mean).all(axis=1)
@@ -253,7 +258,7 @@ def _pair(request: CalibrateRequest) -> _Pairs:
         terms=_terms(request),
     )
     noise = _noise_of(value[:, column]) if width_ns > 1.5 * step_ns else float("nan")
-    return _Pairs(data=data, offset=offset, lag=lag, readings=float(count[good].mean()), noise=noise)
+    return _Pairs(data=data, offset=offset, lag=lag, rate_max=rate_max, readings=float(count[good].mean()), noise=noise)
 
 
 def _terms(request: CalibrateRequest) -> tuple[Term, ...]:

@@ -118,6 +118,7 @@ def test_a_slow_sensor_gets_its_lag_undone(tmp_path: Path, capsys: pytest.Captur
     lag = load_calibration(tmp_path / "x.toml").lag
     assert lag is not None
     assert 0.0 < lag.u_s < 0.2 * lag_s
+    assert np.abs(np.diff(raw)).max() / 60.0 < lag.rate_max < 20.0 * np.abs(np.diff(raw)).max() / 60.0
     settled, _ = undo_lag(LagState(), np.arange(400) * 120 * 10**9, slow[:400], np.full(400, fill_value=True), lag_s)
     assert settled.value[-1] == pytest.approx(truth[798], abs=0.5)
     steady = by_the_stage(tmp_path, np.full((20, 1), 3.0 + 0.9 * 42.0), step_s=120.0)

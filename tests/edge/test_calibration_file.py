@@ -184,6 +184,35 @@ def test_a_first_order_lag_is_undone_exactly() -> None:
     assert np.abs(wrong.value - true).max() > 0.5  # negative control: without the lag it is far off
 
 
+@pytest.mark.parametrize("rate_max", [1.0, float("inf")])
+def test_a_sensor_that_comes_back_from_a_fault_did_not_lag_behind_it(tmp_path: Path, rate_max: float) -> None:
+    """The first good reading is itself, SUSPECT, and its u holds the rest; without a limit it overshoots (control)."""
+    shown = np.array([20.0, 20.0, 80.0, 80.0, 20.0, 20.0])  # stuck at 80 in the middle
+    lag = Lag(time_constant_s=0.7, rate_max=rate_max)
+    stage = Calibrate(files=(made(tmp_path, channel="t", unit="1", model=Offset(offset=0.0), lag=lag),)).stage(
+        Schema(device="d", stream="s", channels=(Channel(name="t"),))
+    )
+    readings = Readings.raw(
+        Schema(device="d", stream="s", channels=(Channel(name="t"),)), np.arange(6) * 10**9, shown[:, None], 0.1
+    )
+    out = stage(readings)
+    if rate_max == 1.0:
+        assert out.value[:, 0].tolist() == shown.tolist()
+        assert (
+            out.flag[:, 0].tolist()
+            == [Flag.NOT_EVALUATED, Flag.NOT_EVALUATED]
+            + [
+                Flag.SUSPECT,
+                Flag.NOT_EVALUATED,
+            ]
+            * 2
+        )
+        a = np.exp(-1.0 / 0.7)
+        assert out.u[4, 0] == pytest.approx(60.0 * a / (1 - a), rel=0.01)
+    else:
+        assert out.value[4, 0] < 5.0
+
+
 @pytest.mark.parametrize("resolution", [0.0, 0.2])
 def test_undoing_a_lag_makes_noise_and_rounding_grow_alike(tmp_path: Path, resolution: float) -> None:
     """`u` of a slow and coarse sensor, its lag undone, is the standard deviation it has."""

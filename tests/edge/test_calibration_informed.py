@@ -141,3 +141,19 @@ def test_too_few_pairs_are_refused() -> None:
     """Fewer than eight pairs are no calibration."""
     with pytest.raises(ValueError, match="8 pairs"):
         fit_informed(np.ones((7, 1)), np.ones((7, 1)), np.zeros((7, 1, 0)), DATASHEET)
+
+
+def test_a_sensor_at_the_end_of_its_range_keeps_its_datasheet() -> None:
+    """Of two sensors, one stood at its limit all the while: it is not corrected, and as uncertain as the tolerance."""
+    rng = np.random.default_rng(5)
+    reference = np.repeat(20.0 + np.sin(np.arange(100) / 9.0)[:, None], 2, axis=1)
+    raw = reference + 0.7 + rng.normal(0.0, 0.05, reference.shape)
+    raw[:, 1] = 100.0
+    conditions = np.zeros((100, 2, 0))
+    sheet = Tolerance(offset=3.0, gain=0.02, noise=0.05, slow=0.01, highest=100.0)
+    found = fit_informed(raw, reference, conditions, sheet)
+    assert (found.offset[1], found.gain[1], found.centre[1]) == (0.0, 1.0, 0.0)
+    assert found.covariance[1, 0, 0] == pytest.approx(3.0)
+    assert (found.noise[1], found.slow[1]) == (0.05, 0.01)
+    alone = fit_informed(raw[:, :1], reference[:, :1], conditions[:, :1], sheet)
+    assert found.offset[0] == pytest.approx(alone.offset[0], rel=1e-9)

@@ -306,6 +306,20 @@ def test_a_daily_cycle_is_predicted_through_a_gap() -> None:
     assert abs(learnt - truth)[gap].max() < abs(level - truth)[gap].max()
 
 
+def test_a_prediction_is_doubtful_where_the_rows_time_went_back() -> None:
+    """A late row gets the prediction, SUSPECT and TIMING; a duplicate, whose time it is for, does not."""
+    readings = readings_of(np.arange(6.0)[:, None])
+    times = readings.time_ns.copy()
+    times[3], times[5] = times[1], times[4]
+    readings = Readings.raw(readings.schema, times, readings.value, 0.5)
+    out = fused(Fuse(name="f", inputs=("t0",)), readings)
+    _, _, flag, reason = column(out, "f")
+    assert flag.tolist() == [Flag.PASS] * 3 + [Flag.SUSPECT] + [Flag.PASS] * 2
+    assert reason[3] == Reason.TIMING
+    mean = fused(Fuse(model="weighted_mean", name="f", inputs=("t0",)), readings)
+    assert set(column(mean, "f")[2].tolist()) == {Flag.PASS}  # it predicts nothing: the value is the row's own
+
+
 def test_rows_whose_time_does_not_move_on_teach_nothing() -> None:
     """A duplicate and a step back in time pass through; the filter goes on from the next row."""
     value = np.full(30, 20.0)

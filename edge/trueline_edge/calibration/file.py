@@ -57,16 +57,21 @@ class Lag(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     Attributes:
         time_constant_s: after a step the sensor has shown 63 % of it.
         u_s: standard uncertainty of it.
+        rate_max: raw units per second. A reading that went faster from the one before did not lag behind it (the
+            sensor was stuck, or off): it is taken as it is, SUSPECT, and its `u` holds what undoing would have added.
     """
 
     time_constant_s: float
     u_s: float = 0.0
+    rate_max: float = math.inf
 
     def __post_init__(self) -> None:
         if not 0.0 < self.time_constant_s < math.inf:
             raise ValueError(f"time_constant_s {self.time_constant_s} must be above 0")
         if not 0.0 <= self.u_s < math.inf:
             raise ValueError(f"u_s {self.u_s} must be a number that is not negative")
+        if not self.rate_max > 0.0:
+            raise ValueError(f"rate_max {self.rate_max} must be above 0")
 
 
 class Play(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -115,23 +115,29 @@ def fit_informed(
         reference_u: standard uncertainty of the reference that averaging does not take away.
         reference_noise: its standard deviation from reading to reading.
 
+    A sensor of which fewer than eight readings can be used (it stood at the end of its range) keeps what its datasheet
+    says, where that states offset and noise.
+
     Raises:
-        ValueError: fewer than eight readings of a sensor.
+        ValueError: fewer than eight readings of a sensor whose datasheet does not say enough.
     """
     there = np.isfinite(raw) & np.isfinite(reference) & np.isfinite(conditions).all(axis=2)
     there &= (raw > tolerance.lowest) & (raw < tolerance.highest)
     reference, settled, moved, hidden = _shown(reference, tolerance)
     there &= settled
-    if len(raw) < 8 or there.sum(axis=0).min() < 8:  # noqa: PLR2004 - two blocks of four
-        raise ValueError("at least 8 pairs of each sensor are wanted")
+    few = there.sum(axis=0) < 8  # noqa: PLR2004 - two blocks of four
+    if len(raw) < 8 or (few.any() and not (tolerance.offset > 0.0 and tolerance.noise > 0.0)):  # noqa: PLR2004 - as above
+        raise ValueError("at least 8 pairs of each sensor are wanted, or a datasheet that states offset and noise")
+    there &= ~few
     raw, reference = np.where(there, raw, 0.0), np.where(there, reference, 0.0)
     conditions = np.where(there[..., None], conditions, 0.0)
     blocks, count = _blocks(there)
-    present, number = count > 0.0, there.sum(axis=0)
-    centres = conditions.sum(axis=0) / number[:, None]
+    present, number = count > 0.0, np.maximum(there.sum(axis=0), 1)
+    nominal = np.array(tolerance.nominal) if tolerance.nominal else np.zeros(conditions.shape[2])
+    centres = np.where(few[:, None], nominal, conditions.sum(axis=0) / number[:, None])
     noises = reference_noise * np.sqrt(moved)
-    shown, centre = _means(raw, blocks, count), raw.sum(axis=0) / number
-    middle = reference.sum(axis=0) / number
+    shown, centre = _means(raw, blocks, count), np.where(few, tolerance.pivot, raw.sum(axis=0) / number)
+    middle = np.where(few, tolerance.pivot, reference.sum(axis=0) / number)
     truth, trusted = _regressor(_means(reference, blocks, count), count, middle, noises)
     around = np.where(present[..., None], _means(conditions, blocks, count) - centres, 0.0)
     x = np.concatenate([present[..., None] * 1.0, truth[..., None], around], axis=2)  # (b, k, p)
@@ -144,12 +150,14 @@ def fit_informed(
         weight = np.where(present, 1.0 / variance, 0.0)
         covariance = np.linalg.inv(np.einsum("bk,bki,bkj->kij", weight, x, x) + prior)
         found = np.einsum("kij,bk,bkj,bk->ki", covariance, weight, x, y)
-        scatter = (np.where(present, y - np.einsum("bki,ki->bk", x, found), 0.0) ** 2).sum(axis=0) / present.sum(axis=0)
+        scatter = (np.where(present, y - np.einsum("bki,ki->bk", x, found), 0.0) ** 2).sum(axis=0)
+        scatter /= np.maximum(present.sum(axis=0), 1)
         variance = np.maximum(at_least, _INFLATE * scatter)
     gain = 1.0 / (1.0 + found[:, 1])
     here = np.concatenate([reference[..., None] - middle[:, None], conditions - centres], axis=2)
     left = raw - reference - found[:, 0] - np.einsum("nkj,kj->nk", here, found[:, 1:])
-    noise, slow = _errors(np.where(there, left, np.nan), tolerance, noises * (1.0 + found[:, 1]))
+    noise, slow = _errors(np.where(there | few, left, np.nan), tolerance, noises * (1.0 + found[:, 1]))
+    noise, slow = np.where(few, tolerance.noise, noise), np.where(few, tolerance.slow, slow)
     offset = middle + (centre - middle - found[:, 0]) * gain
     return Informed(
         offset,
@@ -194,7 +202,7 @@ _SETTLED, _SETTLED_ROWS = 0.1, 0.25
 def _regressor(reference: Array, count: Array, middle: Array, reference_noise: Array) -> tuple[Array, Array]:
     """(b, k) where the quantity most likely was in each block, from its middle; and (k,) the trust in its moves."""
     moved = np.where(count > 0.0, reference - middle, 0.0)
-    blocks = (count > 0.0).sum(axis=0)
+    blocks = np.maximum((count > 0.0).sum(axis=0), 1)
     own = np.where(count > 0.0, reference_noise**2 / np.maximum(count, 1.0), 0.0).sum(axis=0) / blocks
     seen = np.square(moved).sum(axis=0) / np.maximum(blocks - 1, 1)
     trusted = np.clip(1.0 - own / np.maximum(seen, 1e-300), 0.0, 1.0)

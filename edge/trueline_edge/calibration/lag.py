@@ -3,7 +3,8 @@
 A sensor with the time constant tau shows y, where the measurand is x: tau dy/dt = x - y. With x steady between two
 readings, y_i = a y_(i-1) + (1 - a) x_i, a = exp(-dt / tau), and therefore x_i = (y_i - a y_(i-1)) / (1 - a), exactly.
 The price is noise: (1 + a^2) / (1 - a)^2 times its variance. The first reading, and one whose clock has not moved, are
-taken as settled.
+taken as settled; so is one that went from the last faster than the quantity can: a sensor that comes back from a fault
+does not remember what it said in it, and undoing would throw the first good reading as far as the fault was wrong.
 """
 
 from __future__ import annotations
@@ -39,10 +40,17 @@ class Settled(NamedTuple):
     """By which the standard uncertainty of a single reading grows."""
     slope: F64
     """Derivative of the value by tau, per second."""
+    left: F64
+    """What undoing would have added where a reading went too fast, and nothing was undone; 0 elsewhere."""
 
 
 def undo_lag(
-    state: LagState, time_ns: NDArray[np.int64], value: F64, usable: Mask, tau_s: float
+    state: LagState,
+    time_ns: NDArray[np.int64],
+    value: F64,
+    usable: Mask,
+    tau_s: float,
+    rate_max: float = float("inf"),
 ) -> tuple[Settled, LagState]:
     """Undo the lag of one channel.
 
@@ -52,6 +60,7 @@ def undo_lag(
         value: (n,) as the sensor shows it.
         usable: (n,) false where a reading must not be the past of another.
         tau_s: time constant.
+        rate_max: beyond it, in units of the value per second, a reading is taken as settled.
     """
     times = np.concatenate([[state.time_ns], time_ns])
     shown = np.concatenate([[state.value], value])
@@ -65,9 +74,12 @@ def undo_lag(
     a = np.exp(np.where(known, -elapsed_s, -np.inf) / tau_s)
     a[a > _FRESH_MAX] = 0.0
     step = np.where(known, value - past, 0.0)
+    fast = np.abs(step) > rate_max * np.where(known, elapsed_s, 1.0)
+    left = np.where(fast, np.abs(step) * a / (1.0 - a), 0.0)
+    a[fast] = 0.0
     rest = 1.0 - a
     slope = a * np.where(known, elapsed_s, 0.0) / tau_s**2 * step / rest**2
-    settled = Settled(value + step * a / rest, np.sqrt(1.0 + a * a) / rest, slope)
+    settled = Settled(value + step * a / rest, np.sqrt(1.0 + a * a) / rest, slope, left)
     end = int(last[-1])
     return settled, LagState(int(times[end]), float(shown[end]))
 

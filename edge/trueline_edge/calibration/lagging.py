@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     F64 = NDArray[np.float64]
     I64 = NDArray[np.int64]
 
-__all__ = ["LagFound", "estimate_lag", "unlagged"]
+__all__ = ["LagFound", "estimate_lag", "rate_max_of", "unlagged"]
 
 _TRIALS = 16
 _REFINED = 4
@@ -49,6 +49,21 @@ class LagFound(NamedTuple):
     u_s: float
     offset_s: float
     gain: float
+
+
+def rate_max_of(time_ns: I64, value: F64) -> float:
+    """Units per second beyond which a reading did not lag behind the one before: a few times the fastest.
+
+    Of a thousand moves one may be a spike, and is left out.
+    """
+    there = np.isfinite(value)
+    elapsed_s = np.diff(time_ns[there]) * 1e-9
+    moves = np.abs(np.diff(value[there]))[elapsed_s > 0.0] / elapsed_s[elapsed_s > 0.0]
+    fastest = float(np.quantile(moves, _COUNTED)) if len(moves) else 0.0
+    return _FASTER * fastest if fastest > 0.0 else float("inf")
+
+
+_FASTER, _COUNTED = 5.0, 0.999
 
 
 def unlagged(time_ns: I64, value: F64, column: int, time_constant_s: float) -> F64:

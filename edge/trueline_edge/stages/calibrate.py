@@ -2,7 +2,8 @@
 
 A mender: `value`, `u` and the schema's unit, resolution and calibration id change. Recalibration starts from raw: a
 channel that carries a calibration id already is refused. Out of its range, beyond its validity, or with an input
-missing (which is then taken from the middle of its range), a reading is SUSPECT and its `u` is wider. FAIL and MISSING
+missing (which is then taken from the middle of its range), or come faster than its lag allows, a reading is SUSPECT and
+its `u` is wider. FAIL and MISSING
 cells are converted like the others, so that the column has one unit, and no other cell is corrected with them.
 """
 
@@ -120,15 +121,18 @@ class CorrectReadings:
 
     def __call__(self, readings: Readings, /) -> Readings:
         good = usable(readings) if self._needs_usable else _NONE
-        unlagged = self._unlag(readings, good) if self._lagging else None
+        unlagged, fast = self._unlag(readings, good) if self._lagging else (None, None)
         corrected = self._corrector(readings.time_ns, readings.value, readings.u, good, unlagged)
         value, u = corrected.value, corrected.u
         if self._cut is not None or self._play is not None:
             value, u = self._seen_past(readings, value, u, good)
         out = Readings.trusted(self.schema, readings.time_ns, value, u, readings.flag, readings.reason)
-        if corrected.doubtful is None:
+        doubtful = corrected.doubtful
+        if fast is not None and fast.any():
+            doubtful = fast if doubtful is None else doubtful | fast
+        if doubtful is None:
             return out
-        return out.flagged(corrected.doubtful & np.isfinite(readings.value), Flag.SUSPECT, Reason.CALIBRATION)
+        return out.flagged(doubtful & np.isfinite(readings.value), Flag.SUSPECT, Reason.CALIBRATION)
 
     def _seen_past(
         self, readings: Readings, value: NDArray[np.float64], u: NDArray[np.float32], good: NDArray[np.bool_]
@@ -140,22 +144,27 @@ class CorrectReadings:
                 value, u = uncut.value, uncut.u
             return (value, u) if self._play is None else self._play(readings.time_ns, value, u, good, uncut)
 
-    def _unlag(self, readings: Readings, good: NDArray[np.bool_]) -> Unlagged:
+    def _unlag(self, readings: Readings, good: NDArray[np.bool_]) -> tuple[Unlagged, NDArray[np.bool_]]:
+        """The readings without their lag, and those that came too fast to have one."""
         value, u = readings.value.copy(), readings.u.copy()
         u_lag = np.zeros(u.shape, np.float32)
+        fast = np.zeros(u.shape, np.bool_)
         past = []
         for task, lag, state in zip(self._lagging, self._lags, self._past, strict=True):
             k = task.column
             with np.errstate(invalid="ignore", over="ignore"):
-                settled, after = undo_lag(state, readings.time_ns, value[:, k], good[:, k], lag.time_constant_s)
+                settled, after = undo_lag(
+                    state, readings.time_ns, value[:, k], good[:, k], lag.time_constant_s, lag.rate_max
+                )
                 # Rounding grows like noise; what the corrector adds for it is that of a reading without lag.
                 grown = settled.gain**2
                 u[:, k] = np.sqrt(np.square(u[:, k]) * grown + (grown - 1.0) * task.resolution**2 / 12.0)
-                u_lag[:, k] = np.abs(settled.slope) * lag.u_s
+                u_lag[:, k] = np.hypot(settled.slope * lag.u_s, settled.left)
+            fast[:, k] = settled.left > 0.0
             value[:, k] = settled.value
             past.append(after)
         self._past = tuple(past)
-        return Unlagged(value, u, u_lag)
+        return Unlagged(value, u, u_lag), fast
 
     def flush(self) -> Readings:
         """Nothing is held back."""

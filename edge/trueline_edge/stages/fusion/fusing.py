@@ -78,6 +78,8 @@ class Fusing:
         combined = self._combine(cells)
         stale = self._stale(combined, dt_ns)
         fused = self._assemble(readings, combined, stale, suspect)
+        if dt_ns.min() < 0:
+            fused = self._doubt_time(fused, combined, dt_ns < 0)
         if self._lag is None or combined.walk is None:
             return fused
         var, q = combined.walk
@@ -174,6 +176,12 @@ class Fusing:
             value[:, first + k :], u[:, first + k :] = details, np.nan
             flag[:, first + k :] = np.where(np.isnan(details), np.uint8(Flag.MISSING), np.uint8(Flag.PASS))
         return Readings.trusted(self.schema, readings.time_ns, value, u, flag, reason)
+
+    def _doubt_time(self, fused: Readings, combined: Combined, back: NDArray[np.bool_]) -> Readings:
+        """A prediction for a row from before what is known is one for another time than the row's own: SUSPECT."""
+        out = np.zeros(fused.flag.shape, np.bool_)
+        out[:, self._first : self._first + self._k] = back[:, None] & ~(combined.weight > 0.0).any(axis=2)
+        return fused.flagged(out & np.isfinite(fused.value), Flag.SUSPECT, Reason.TIMING)
 
     def _judge(
         self,
