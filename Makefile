@@ -20,7 +20,7 @@ lint: ## Style, types and import directions.
 	.venv/bin/lint-imports
 
 test: lint ## Everything CI runs: lint, all tests, a tenth of the crash campaign.
-	TRUELINE_DATA=$(DATA) $(PY) -m pytest -m "not soak" $(ARGS)
+	TRUELINE_DATA=$(DATA) $(PY) -m pytest -m "not soak" -n 2 --dist loadscope $(ARGS)
 
 crash: ## The whole crash campaign (about an hour), and docs/reliability.md: kills, full disks, bit rot, hostile peers.
 	@scripts/setup dev
