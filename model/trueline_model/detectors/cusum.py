@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from trueline_model.arrays import array
-from trueline_model.detectors.settings import DetectorSettings, judged, training
-from trueline_model.scale import Scale
+from trueline_model.detectors.settings import DetectorSettings, ScaledDetector, judged, training
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from trueline_model.detector import Parts, Scored, State
+    from trueline_model.detector import Scored, State
     from trueline_model.series import Series
 
 __all__ = ["Cusum", "CusumDetector"]
@@ -58,21 +56,12 @@ class Cusum(DetectorSettings, frozen=True, kw_only=True, tag="cusum"):
 
     def detector(self, arrays: Mapping[str, NDArray[Any]]) -> CusumDetector:
         """As `Recipe`."""
-        centre = array(arrays, "centre", 1)
-        return CusumDetector(self, Scale(centre, array(arrays, "scale", 1, centre.shape), self.clip))
+        return CusumDetector(self, self.scale(arrays))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CusumDetector:
+class CusumDetector(ScaledDetector[Cusum]):
     """Fitted centre and scale."""
-
-    recipe: Cusum
-    scale: Scale
-
-    @property
-    def width(self) -> int:
-        """As `Detector`."""
-        return len(self.scale.centre)
 
     @property
     def warm_up(self) -> int:
@@ -98,7 +87,3 @@ class CusumDetector:
             said, np.where(valid, sums, 0.0) / np.maximum(valid.sum(axis=1, keepdims=True), 1), np.nan
         )
         return judged(contribution, {"up": up, "down": down, "mean": mean})
-
-    def parts(self) -> Parts:
-        """As `Detector`."""
-        return self.recipe.parts(centre=self.scale.centre, scale=self.scale.scale)

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from trueline_model.arrays import array
-from trueline_model.detectors.settings import DetectorSettings, judged, training
+from trueline_model.detectors.settings import DetectorSettings, ScaledDetector, judged, training
 from trueline_model.rows import running_mean
-from trueline_model.scale import Scale
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from trueline_model.detector import Parts, Scored, State
+    from trueline_model.detector import Scored, State
     from trueline_model.series import Series
 
 __all__ = ["Deviation", "DeviationDetector"]
@@ -45,21 +43,12 @@ class Deviation(DetectorSettings, frozen=True, kw_only=True, tag="deviation"):
 
     def detector(self, arrays: Mapping[str, NDArray[Any]]) -> DeviationDetector:
         """As `Recipe`."""
-        centre = array(arrays, "centre", 1)
-        return DeviationDetector(self, Scale(centre, array(arrays, "scale", 1, centre.shape), self.clip))
+        return DeviationDetector(self, self.scale(arrays))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DeviationDetector:
+class DeviationDetector(ScaledDetector[Deviation]):
     """Fitted centre and scale."""
-
-    recipe: Deviation
-    scale: Scale
-
-    @property
-    def width(self) -> int:
-        """As `Detector`."""
-        return len(self.scale.centre)
 
     @property
     def warm_up(self) -> int:
@@ -73,7 +62,3 @@ class DeviationDetector:
         np.divide(np.abs(self.scale(value, valid)) ** self.recipe.power, count, out=raw, where=count > 0)
         mean, left = running_mean(raw, self.recipe.mean_rows, state)
         return judged(mean, left)
-
-    def parts(self) -> Parts:
-        """As `Detector`."""
-        return self.recipe.parts(centre=self.scale.centre, scale=self.scale.scale)

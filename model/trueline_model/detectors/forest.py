@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trueline_model.arrays import array
-from trueline_model.detectors.settings import DetectorSettings, judged, training
+from trueline_model.detectors.settings import DetectorSettings, ScaledDetector, judged, training
 from trueline_model.rows import row_sum, running_mean
-from trueline_model.scale import Scale
 from trueline_wire.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -70,13 +69,12 @@ class Forest(DetectorSettings, frozen=True, kw_only=True, tag="forest"):
 
     def detector(self, arrays: Mapping[str, NDArray[Any]]) -> ForestDetector:
         """As `Recipe`."""
-        centre = array(arrays, "centre", 1)
+        scale = self.scale(arrays)
         shape = (self.trees, 2 ** (self.depth + 1) - 1)
         channel = array(arrays, "channel", 2, shape)
-        if np.any((channel < -1) | (channel >= len(centre)) | (channel != np.rint(channel))):
+        if np.any((channel < -1) | (channel >= len(scale.centre)) | (channel != np.rint(channel))):
             raise ConfigError("the array channel names a channel that is not there: make the package again")
         size = array(arrays, "size", 2, shape)
-        scale = Scale(centre, array(arrays, "scale", 1, centre.shape), self.clip)
         return ForestDetector(self, scale, channel.astype(np.int64), array(arrays, "cut", 2, shape), size)
 
 
@@ -113,19 +111,12 @@ def _usual_depth(size: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ForestDetector:
+class ForestDetector(ScaledDetector[Forest]):
     """Trees: (t, nodes) channel of each cut (-1: leaf), its place in scales, and training rows at the node."""
 
-    recipe: Forest
-    scale: Scale
     channel: NDArray[np.int64]
     cut: NDArray[np.float64]
     size: NDArray[np.float64]
-
-    @property
-    def width(self) -> int:
-        """As `Detector`."""
-        return len(self.scale.centre)
 
     @property
     def warm_up(self) -> int:
@@ -171,6 +162,4 @@ class ForestDetector:
 
     def parts(self) -> Parts:
         """As `Detector`."""
-        return self.recipe.parts(
-            centre=self.scale.centre, scale=self.scale.scale, channel=self.channel, cut=self.cut, size=self.size
-        )
+        return self.kept(channel=self.channel, cut=self.cut, size=self.size)

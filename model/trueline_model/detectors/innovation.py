@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trueline_model.arrays import array
-from trueline_model.detectors.settings import DetectorSettings, judged, training
+from trueline_model.detectors.settings import DetectorSettings, ScaledDetector, judged, training
 from trueline_model.rows import patterns, product, running_mean
-from trueline_model.scale import Scale
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,10 +61,10 @@ class Innovation(DetectorSettings, frozen=True, kw_only=True, tag="innovation"):
 
     def detector(self, arrays: Mapping[str, NDArray[Any]]) -> InnovationDetector:
         """As `Recipe`."""
-        centre = array(arrays, "centre", 1)
-        k = len(centre)
+        scale = self.scale(arrays)
+        k = len(scale.centre)
         covariance = array(arrays, "covariance", 2, (k, k))
-        return InnovationDetector(self, Scale(centre, array(arrays, "scale", 1, (k,)), self.clip), covariance)
+        return InnovationDetector(self, scale, covariance)
 
     def innovations(
         self, z: NDArray[np.float64], valid: NDArray[np.bool_], state: State | None = None
@@ -89,17 +88,10 @@ class Innovation(DetectorSettings, frozen=True, kw_only=True, tag="innovation"):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class InnovationDetector:
+class InnovationDetector(ScaledDetector[Innovation]):
     """Fitted scale and the covariance (k, k) of innovations, in scales."""
 
-    recipe: Innovation
-    scale: Scale
     covariance: NDArray[np.float64]
-
-    @property
-    def width(self) -> int:
-        """As `Detector`."""
-        return len(self.scale.centre)
 
     @property
     def warm_up(self) -> int:
@@ -127,4 +119,4 @@ class InnovationDetector:
 
     def parts(self) -> Parts:
         """As `Detector`."""
-        return self.recipe.parts(centre=self.scale.centre, scale=self.scale.scale, covariance=self.covariance)
+        return self.kept(covariance=self.covariance)

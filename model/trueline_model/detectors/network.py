@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from trueline_model.arrays import array
 from trueline_model.detector import Parts, Scored
-from trueline_model.detectors.settings import DetectorSettings
+from trueline_model.detectors.settings import DetectorSettings, ScaledDetector
 from trueline_model.rows import row_sum
-from trueline_model.scale import Scale
 from trueline_model.windows import Windower
 
 if TYPE_CHECKING:
@@ -75,22 +73,14 @@ class Network(DetectorSettings, frozen=True, kw_only=True, tag="network"):
         Raises:
             ConfigError: centre or scale is missing, or they differ in shape.
         """
-        centre = array(arrays, "centre", 1)
-        return NetworkDetector(self, Scale(centre, array(arrays, "scale", 1, centre.shape), self.clip), model)
+        return NetworkDetector(self, self.scale(arrays), model)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class NetworkDetector:
+class NetworkDetector(ScaledDetector[Network]):
     """A network with its scaling."""
 
-    recipe: Network
-    scale: Scale
     model: Model
-
-    @property
-    def width(self) -> int:
-        """As `Detector`."""
-        return len(self.scale.centre)
 
     @property
     def warm_up(self) -> int:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trueline_model.arrays import array
-from trueline_model.detectors.settings import DetectorSettings, judged, training
+from trueline_model.detectors.settings import DetectorSettings, ScaledDetector, judged, training
 from trueline_model.rows import row_sum, running_mean
-from trueline_model.scale import Scale
 from trueline_model.windows import Windower
 from trueline_wire.errors import ConfigError
 
@@ -102,26 +101,19 @@ class Patches(DetectorSettings, frozen=True, kw_only=True, tag="patches"):
 
     def detector(self, arrays: Mapping[str, NDArray[Any]]) -> PatchesDetector:
         """As `Recipe`."""
-        centre = array(arrays, "centre", 1)
-        k = len(centre)
+        scale = self.scale(arrays)
+        k = len(scale.centre)
         bank = array(arrays, "bank", 3, (None, self.rows, k))
         if len(bank) < self.neighbours:
             raise ConfigError(f"the array bank holds {len(bank)} patches, wanted {self.neighbours}")
-        return PatchesDetector(self, Scale(centre, array(arrays, "scale", 1, (k,)), self.clip), bank)
+        return PatchesDetector(self, scale, bank)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PatchesDetector:
+class PatchesDetector(ScaledDetector[Patches]):
     """A bank of normal patches (b, rows, k), in scales."""
 
-    recipe: Patches
-    scale: Scale
     bank: NDArray[np.float64]
-
-    @property
-    def width(self) -> int:
-        """As `Detector`."""
-        return len(self.scale.centre)
 
     @property
     def warm_up(self) -> int:
@@ -170,4 +162,4 @@ class PatchesDetector:
 
     def parts(self) -> Parts:
         """As `Detector`."""
-        return self.recipe.parts(centre=self.scale.centre, scale=self.scale.scale, bank=self.bank)
+        return self.kept(bank=self.bank)

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from trueline_model.arrays import array
-from trueline_model.detectors.settings import DetectorSettings, judged, training
+from trueline_model.detectors.settings import DetectorSettings, ScaledDetector, judged, training
 from trueline_model.rows import patterns, product, running_mean
-from trueline_model.scale import Scale
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,12 +64,12 @@ class Pca(DetectorSettings, frozen=True, kw_only=True, tag="pca"):
 
     def detector(self, arrays: Mapping[str, NDArray[Any]]) -> PcaDetector:
         """As `Recipe`."""
-        centre = array(arrays, "centre", 1)
-        k = len(centre)
+        scale = self.scale(arrays)
+        k = len(scale.centre)
         direction = array(arrays, "direction", 2, (k, None))
         return PcaDetector(
             self,
-            Scale(centre, array(arrays, "scale", 1, (k,)), self.clip),
+            scale,
             direction,
             array(arrays, "variance", 1, (direction.shape[1],)),
             float(array(arrays, "rest", 0)),
@@ -78,20 +77,13 @@ class Pca(DetectorSettings, frozen=True, kw_only=True, tag="pca"):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PcaDetector:
+class PcaDetector(ScaledDetector[Pca]):
     """A fitted model plane: `direction` (k, m) with variances `variance` (m,), and `rest` in each direction outside."""
 
-    recipe: Pca
-    scale: Scale
     direction: NDArray[np.float64]
     variance: NDArray[np.float64]
     rest: float
     _roots: dict[bytes, NDArray[np.float64]] = field(default_factory=dict)
-
-    @property
-    def width(self) -> int:
-        """As `Detector`."""
-        return len(self.scale.centre)
 
     @property
     def warm_up(self) -> int:
@@ -130,9 +122,7 @@ class PcaDetector:
 
     def parts(self) -> Parts:
         """As `Detector`."""
-        return self.recipe.parts(
-            centre=self.scale.centre,
-            scale=self.scale.scale,
+        return self.kept(
             direction=self.direction,
             variance=self.variance,
             rest=np.array(self.rest),

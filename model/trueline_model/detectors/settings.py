@@ -1,27 +1,28 @@
-"""What the recipes of most detectors share: how channels are scaled, and how arrays come back out of a package."""
+"""What most detectors share: how channels are scaled, and how arrays come back out of a package."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import msgspec
 import numpy as np
 
+from trueline_model.arrays import array
 from trueline_model.detector import Parts, Scored
 from trueline_model.rows import row_sum
-from trueline_model.scale import fit_scale
+from trueline_model.scale import Scale, fit_scale
 from trueline_wire.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from trueline_model.detector import State
-    from trueline_model.scale import Scale
     from trueline_model.series import Series
 
-__all__ = ["DetectorSettings", "judged", "training"]
+__all__ = ["DetectorSettings", "ScaledDetector", "judged", "training"]
 
 
 class DetectorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="detector"):
@@ -43,6 +44,39 @@ class DetectorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         """This recipe with the arrays fitted."""
         settings = msgspec.to_builtins(self)
         return Parts(settings.pop("detector"), settings, arrays)
+
+    def scale(self, arrays: Mapping[str, NDArray[Any]]) -> Scale:
+        """The scale among the arrays.
+
+        Raises:
+            ConfigError: centre or scale is missing, or they differ in shape.
+        """
+        centre = array(arrays, "centre", 1)
+        return Scale(centre, array(arrays, "scale", 1, centre.shape), self.clip)
+
+
+R = TypeVar("R", bound=DetectorSettings)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScaledDetector(Generic[R]):
+    """A recipe with the fitted centre and scale of each channel."""
+
+    recipe: R
+    scale: Scale
+
+    @property
+    def width(self) -> int:
+        """As `Detector`."""
+        return len(self.scale.centre)
+
+    def parts(self) -> Parts:
+        """As `Detector`."""
+        return self.kept()
+
+    def kept(self, **arrays: NDArray[Any]) -> Parts:
+        """Parts: the scale, and what else was fitted."""
+        return self.recipe.parts(centre=self.scale.centre, scale=self.scale.scale, **arrays)
 
 
 def training(
