@@ -129,9 +129,11 @@ class TcpProxy(_Proxy):
         """Stop listening and cut everything."""
         if self._server is not None:
             self._server.close()
-        for carrier in self._carriers:
-            carrier.cancel()
-        await asyncio.gather(*self._carriers, return_exceptions=True)
+        await asyncio.sleep(0)  # who was just accepted has a carrier then
+        while self._carriers:
+            self._cut_now()
+            await asyncio.gather(*self._carriers, return_exceptions=True)
+            await asyncio.sleep(0)
 
     def cut(self) -> None:
         """Reset all connections; new ones are taken. From any thread."""
@@ -144,14 +146,18 @@ class TcpProxy(_Proxy):
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         carrier = asyncio.create_task(self._carry(reader, writer))
         self._carriers.add(carrier)
-        carrier.add_done_callback(self._carriers.discard)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._carriers.discard(task)
+            writer.transport.abort()  # here, as a carrier that is cut before it began does nothing itself
+
+        carrier.add_done_callback(ended)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers = [writer]
+        far_writer: asyncio.StreamWriter | None = None
         try:
             await self._sound()
             far_reader, far_writer = await asyncio.open_connection(*self._target)
-            writers.append(far_writer)
             async with asyncio.TaskGroup() as group:
                 for one, other in ((reader, far_writer), (far_reader, writer)):
                     line: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_CHUNKS_ON_THE_WAY)
@@ -160,8 +166,8 @@ class TcpProxy(_Proxy):
         except* OSError:  # one of the two went away: so does the other
             pass
         finally:
-            for each in writers:
-                each.transport.abort()
+            if far_writer is not None:
+                far_writer.transport.abort()
 
     async def _take(self, reader: asyncio.StreamReader, line: asyncio.Queue[tuple[float, bytes]]) -> None:
         now = asyncio.get_running_loop().time

@@ -69,11 +69,15 @@ class Connection:
 @contextlib.asynccontextmanager
 async def link_to(answer: Answer) -> AsyncIterator[tuple[MqttLink, Told]]:
     """A running link to a broker that does with each connection what `answer` does."""
+    connections: set[asyncio.Task[None] | None] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            await answer(Connection(reader, writer))
-        writer.close()
+        connections.add(asyncio.current_task())
+        try:
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                await answer(Connection(reader, writer))
+        finally:
+            writer.close()
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -87,6 +91,11 @@ async def link_to(answer: Answer) -> AsyncIterator[tuple[MqttLink, Told]]:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         server.close()
+        for each in connections:
+            if each is not None:
+                each.cancel()
+        await asyncio.gather(*filter(None, connections), return_exceptions=True)
+        await asyncio.sleep(0)
 
 
 async def test_falls_back_to_the_old_version_by_itself() -> None:

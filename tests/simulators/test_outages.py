@@ -55,9 +55,11 @@ async def test_an_outage_resets_and_silence_does_not() -> None:
     """A planned outage cuts the connection and refuses new ones until it is over; silence only keeps things waiting."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(100):
-            writer.write(data)
-        writer.close()
+        try:
+            while data := await reader.read(100):
+                writer.write(data)
+        finally:
+            writer.close()
 
     server = await asyncio.start_server(echo, "127.0.0.1", 0)
     weather = BadWeather(Weather(), outages=[Outage(1.5, 2.0)], silences=[Outage(0.1, 0.8)], seed=1)

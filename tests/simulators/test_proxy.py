@@ -3,6 +3,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
 
@@ -13,11 +14,13 @@ from trueline_sim.proxy import TcpProxy, UdpProxy, Weather
 @contextlib.contextmanager
 def _tcp_echo() -> Iterator[int]:
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(4096):
-                writer.write(data)
-                await writer.drain()
-        writer.transport.abort()
+        try:
+            with contextlib.suppress(OSError):
+                while data := await reader.read(4096):
+                    writer.write(data)
+                    await writer.drain()
+        finally:
+            writer.transport.abort()
 
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
@@ -42,6 +45,16 @@ async def _settle() -> None:
 
 def _connect(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+async def test_a_connection_cut_before_it_was_carried_is_closed() -> None:
+    """Nothing stays open of a connection that was accepted and cut in one breath."""
+    proxy, accepted = TcpProxy("127.0.0.1", 9, seed=1), Mock()
+    await proxy._accept(Mock(), accepted)
+    proxy._cut_now()
+    await asyncio.sleep(0.01)
+    accepted.transport.abort.assert_called_once()
+    assert not proxy.connections
 
 
 def test_a_tcp_stream_is_never_altered() -> None:
