@@ -240,7 +240,7 @@ def _pair(request: CalibrateRequest) -> _Pairs:
     if request.lag_max_s > 0.0:
         at = {"max_s": request.lag_max_s, "offset_s": offset.offset_s}
         lag = estimate_lag(start_ns, width_ns, truth, time_ns, value, column, **at)
-    rate_max = rate_max_of(time_ns, value[:, column])
+    rate_max = rate_max_of(time_ns, value[:, column]) if lag.time_constant_s else float("inf")
     value = unlagged(time_ns, value, column, lag.time_constant_s)
     mean, count = average_onto(start_ns, width_ns, time_ns - int(lag.offset_s * 1e9), value)
     good = np.isfinite(truth) & np.isfinite(mean).all(axis=1)

@@ -38,6 +38,8 @@ __all__ = ["Informed", "Tolerance", "fit_informed"]
 _BLOCKS = 40
 """Means that are compared; fewer where there are fewer than four readings in each."""
 _ROUNDS = 3
+_PAIRS_MIN = 8
+"""Two blocks of four."""
 _NEVER, _TINY = 1e-18, 1e-30
 """Of the largest difference, squared: nothing is known better, and no weight is infinite."""
 _INFLATE = 2.0
@@ -125,9 +127,11 @@ def fit_informed(
     there &= (raw > tolerance.lowest) & (raw < tolerance.highest)
     reference, settled, moved, hidden = _shown(reference, tolerance)
     there &= settled
-    few = there.sum(axis=0) < 8  # noqa: PLR2004 - two blocks of four
-    if len(raw) < 8 or (few.any() and not (tolerance.offset > 0.0 and tolerance.noise > 0.0)):  # noqa: PLR2004 - as above
-        raise ValueError("at least 8 pairs of each sensor are wanted, or a datasheet that states offset and noise")
+    few = there.sum(axis=0) < _PAIRS_MIN
+    if len(raw) < _PAIRS_MIN or (few.any() and not (tolerance.offset > 0.0 and tolerance.noise > 0.0)):
+        raise ValueError(
+            f"at least {_PAIRS_MIN} pairs of each sensor are wanted, or a datasheet that states offset and noise"
+        )
     there &= ~few
     raw, reference = np.where(there, raw, 0.0), np.where(there, reference, 0.0)
     conditions = np.where(there[..., None], conditions, 0.0)
@@ -142,7 +146,7 @@ def fit_informed(
     around = np.where(present[..., None], _means(conditions, blocks, count) - centres, 0.0)
     x = np.concatenate([present[..., None] * 1.0, truth[..., None], around], axis=2)  # (b, k, p)
     y = np.where(present, shown - truth - middle, 0.0)
-    prior = _prior(tolerance, middle, centres, reference_u)
+    prior = _prior(tolerance, middle, nominal - centres, reference_u)
     at_least = (tolerance.noise**2 + trusted * noises**2) / np.maximum(count, 1.0) + 0.5 * tolerance.slow**2
     at_least = np.maximum(at_least, _NEVER * np.square(y).max() + _TINY)
     variance = at_least
@@ -222,15 +226,16 @@ def _turned(covariance: Array, found: Array, gain: Array, away: Array, reference
     return turned
 
 
-def _prior(tolerance: Tolerance, middle: Array, centres: Array, reference_u: float) -> Array:
+def _prior(tolerance: Tolerance, middle: Array, away: Array, reference_u: float) -> Array:
     """(k, p, p) what is known before: of slope and conditions, and of their sum where the datasheet states the offset.
+
+    `away` is (k, c), how far the nominal conditions are from those that were met.
 
     An offset seen far from the pivot is as likely an error of the slope: so the slope is learnt where nothing moves.
     """
     known = np.diag([0.0, *(_precision(a) for a in (tolerance.gain, *tolerance.conditions))])
     information = np.broadcast_to(known, (len(middle), *known.shape))
     if tolerance.offset > 0.0:
-        away = np.array(tolerance.nominal) - centres if tolerance.nominal else -centres
         at = np.concatenate([np.ones((len(middle), 1)), (tolerance.pivot - middle)[:, None], away], axis=1)
         variance = tolerance.offset**2 / 3.0 + reference_u**2
         information = information + at[:, :, None] * at[:, None, :] / variance

@@ -73,12 +73,12 @@ class Fusing:
         """Add the outputs to some rows."""
         if not len(readings):
             return Readings.empty(self.schema)
-        dt_ns, dt_s = self._elapsed(readings.time_ns)
+        dt_ns, dt_s, least_ns = self._elapsed(readings.time_ns)
         cells, suspect = self._cells(readings, dt_s)
         combined = self._combine(cells)
         stale = self._stale(combined, dt_ns)
         fused = self._assemble(readings, combined, stale, suspect)
-        if dt_ns.min() < 0:
+        if least_ns < 0:
             fused = self._doubt_time(fused, combined, dt_ns < 0)
         if self._lag is None or combined.walk is None:
             return fused
@@ -88,15 +88,15 @@ class Fusing:
         gained = q * np.where(dt_s > 0.0, dt_s, 0.0)[:, None]
         return self._lag(fused, Steps(combined.value, var, gained, (~step).astype(np.float64)))
 
-    def _elapsed(self, time_ns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Nanoseconds and seconds since the row before; NaN seconds in the very first."""
+    def _elapsed(self, time_ns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
+        """Nanoseconds and seconds since the row before, NaN seconds in the very first; and the least nanoseconds."""
         known, last = self._clock.tolist()
-        dt_ns, _, _ = paces(last if known else int(time_ns[0]), time_ns)
+        dt_ns, least_ns, _ = paces(last if known else int(time_ns[0]), time_ns)
         dt_s = dt_ns / 1e9
         if not known:
             dt_s[0] = np.nan
         self._clock = np.array([1, time_ns[-1]])
-        return dt_ns, dt_s
+        return dt_ns, dt_s, least_ns
 
     def _cells(self, readings: Readings, dt_s: NDArray[np.float64]) -> tuple[Cells, NDArray[np.bool_] | None]:
         """What carries information, and which of it is SUSPECT."""
