@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
-from _detect_sets import smd, wsn
+from _detect_smd import read as smd
+from _detect_wsn import read as wsn
 
 from trueline_model.alarm import Alarm, fit_alarm
 from trueline_model.conformal import calibrate

@@ -7,7 +7,7 @@ configuration serves all series of a set. `auto` is the candidate that ranks fir
 put into them (`trueline_model.selection`): no test label is seen before the figures are printed. Of three seeds (fits,
 crops) mean and spread are given.
 
-What is asked: `_detect_asked.py`.
+What is asked of each set, and what only it is judged by: `_detect_SET.py`.
 """
 
 from __future__ import annotations
@@ -21,34 +21,27 @@ from typing import TYPE_CHECKING, Any
 
 import _common
 import numpy as np
-from _detect_asked import MEAN_Z, PCA1, PCA10, misses
+from _detect_asked import misses
+from _detect_case import MEAN_Z, PCA1, PCA10, ScoredCase
 from _detect_metrics import at_false_alarms, average_precision, best_f1, filled, vus_pr
-from _detect_nab import best_nab_score, nab_score
 from _detect_rate import quiet_recordings, rate_kept
-from _detect_sets import SETS, Case
+from _detect_sets import SETS
 from _detect_verdict import balanced_accuracy, confusion
 
-from trueline_model.alarm import Alarm, fit_alarm
-from trueline_model.conformal import calibrate
-from trueline_model.detector import out_of_fold
 from trueline_model.detectors import Cusum, Deviation, Ensemble, Innovation, Patches, Pca
 from trueline_model.selection import rank
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from _detect_case import Case
     from numpy.typing import NDArray
 
-    from trueline_model.alarm import Alarmed
-    from trueline_model.detector import Detector, Recipe
+    from trueline_model.detector import Recipe
 
 THREE = "three best families"
 SELECTED_ROWS = 4000
-TRAINING_EVENTS = 2.0
 VERDICT_SEED = 5000
-SEPARATION_ROWS = 50
-UNTUNED_ROWS = 4000.0
-"""Rows in which one false alarm may come where nothing is tuned: about one a series of NAB."""
 
 _PCA = Pca(variance_kept=0.99, mean_rows=5, clip=10.0, scaling="standard")
 _BOTH = Pca(statistic="both", mean_rows=5, clip=10.0, scaling="standard")
@@ -99,22 +92,23 @@ def with_auto(recipes: dict[str, Recipe], cases: Sequence[Case]) -> tuple[dict[s
     return {**recipes, THREE: three}, ranked[0].name
 
 
-def scored(recipe: Recipe, case: Case, seed: int) -> tuple[Detector, NDArray[np.float64], float]:
-    """The detector, scores of the test part as it follows the training part, and microseconds a row."""
+def scored(recipe: Recipe, case: Case, seed: int) -> ScoredCase:
+    """The case as the recipe's detector sees it: the test part follows the training part."""
     detector = recipe.fit([case.train], seed)
     early = detector.score(case.train.value, case.train.valid)
     begun = time.perf_counter()
     late = detector.score(case.test.value, case.test.valid, early.state)
-    return detector, late.score, (time.perf_counter() - begun) / len(case.test) * 1e6
+    return ScoredCase(case, detector, late.score, (time.perf_counter() - begun) / len(case.test) * 1e6)
 
 
 def compare(name: str, data: Path, seeds: int) -> dict[str, Any]:
     """All detectors on one set."""
-    folder, read = SETS[name]
+    labelled = SETS[name]
     result: dict[str, Any] = {}
-    recipes, auto = with_auto(recipes_for(read(data / folder, 0)), read(data / folder, 0))
+    first = labelled.read(data / labelled.folder, 0)
+    recipes, auto = with_auto(recipes_for(first), first)
     for seed in range(seeds):
-        cases = read(data / folder, seed)
+        cases = labelled.read(data / labelled.folder, seed)
         for detector, recipe in recipes.items():
             found = figures(name, recipe, cases, seed)
             for key, figure in found.items():
@@ -123,41 +117,26 @@ def compare(name: str, data: Path, seeds: int) -> dict[str, Any]:
     return result
 
 
-def watched(recipe: Recipe, case: Case, late: NDArray[np.float64], seed: int) -> tuple[Alarmed, NDArray[np.float64]]:
-    """Alarms on the test part at the lowest rate the training part supports, and how far above the threshold rows are.
-
-    An event speaks once, and again only where it gets stranger; all other rows are at minus infinity.
-    """
-    early = out_of_fold(recipe, [case.train], seed=seed)
-    made = calibrate(early)
-    steps_s = np.diff(case.train.time_ns) / 1e9
-    training_s = float(np.minimum(steps_s, 10.0 * np.median(steps_s)).sum())  # a gap is no time of watching
-    alarm = Alarm(events=TRAINING_EVENTS, per_s=training_s, separation_s=SEPARATION_ROWS * training_s / len(case.train))
-    alarming = fit_alarm(alarm, [(case.train.time_ns, made.surprise(early))])
-    surprise = made.surprise(late)
-    alarmed = alarming(case.test.time_ns, surprise)
-    margin = surprise - np.concatenate([[alarming.threshold], alarmed.threshold[:-1]])
-    onset, highest = np.full(len(late), -np.inf), -np.inf
-    for i in np.flatnonzero(alarmed.alarm & np.isfinite(margin)):
-        if alarmed.begins[i] or margin[i] > highest:
-            onset[i] = highest = margin[i]
-    return alarmed, onset
-
-
 def figures(name: str, recipe: Recipe, cases: Sequence[Case], seed: int) -> dict[str, float]:
-    """What one detector reaches on all series of a set."""
+    """What one detector reaches on all series of a set, and on those held back alone (`held_`)."""
+    labelled = SETS[name]
+    found = [scored(recipe, case, seed) for case in cases]
+    held = [each for each in found if not labelled.development(each.case.name)]
+    out = means([(each.case, each.late) for each in found], has_vus=labelled.has_vus)
+    out |= labelled.figures(recipe, found, seed)
+    if held and len(held) < len(found):
+        late = means([(each.case, each.late) for each in held], has_vus=labelled.has_vus)
+        late |= labelled.figures(recipe, held, seed)
+        out |= {f"held_{key}": figure for key, figure in late.items()}
+    out["us"] = float(np.median([each.microseconds for each in found]))
+    out["kb"] = float(np.mean([sum(a.nbytes for a in each.detector.parts().arrays.values()) for each in found])) / 1000
+    return out
+
+
+def means(scored_cases: Sequence[tuple[Case, NDArray[np.float64]]], *, has_vus: bool) -> dict[str, float]:
+    """What scores are worth, the mean over the cases with an anomaly."""
     rows: list[dict[str, float]] = []
-    onsets, speeds, sizes = [], [], []
-    found, known, before, quiet = 0, 0, 0, 0
-    for case in cases:
-        detector, late, microseconds = scored(recipe, case, seed)
-        speeds.append(microseconds)
-        sizes.append(sum(array.nbytes for array in detector.parts().arrays.values()) / 1000)
-        alarmed = None
-        if name in ("nab", "skab"):
-            alarmed, onset = watched(recipe, case, late, seed)
-            # One false alarm in UNTUNED_ROWS lies this much above the rate the training part supports.
-            onsets.append((onset - np.log10(TRAINING_EVENTS / len(case.train) * UNTUNED_ROWS), case.windows))
+    for case, late in scored_cases:
         if not case.label.any():
             continue
         score = filled(late)
@@ -166,25 +145,14 @@ def figures(name: str, recipe: Recipe, cases: Sequence[Case], seed: int) -> dict
         rows.append(
             {
                 "ap": average_precision(case.label, score),
-                "vus_pr": vus_pr(case.label, score) if name != "nab" else float("nan"),
+                **({"vus_pr": vus_pr(case.label, score)} if has_vus else {}),
                 "f1": best_f1(case.label, score),
                 "event_recall": event.found / event.events,
                 "delay_rows": event.delay_rows,
             }
         )
-        if alarmed is not None:
-            first = int(case.label.argmax())
-            found, known = found + bool(alarmed.alarm[case.label].any()), known + 1
-            before, quiet = before + int(alarmed.alarm[:first].sum()), quiet + first
-    means = {key: np.array([row[key] for row in rows]) for key in rows[0]}
-    out = {key: float(found[np.isfinite(found)].mean()) for key, found in means.items() if np.isfinite(found).any()}
-    out |= {"us": float(np.median(speeds)), "kb": float(np.mean(sizes))}
-    if name == "nab":
-        best, _ = best_nab_score(onsets)
-        out |= {"nab": best, "nab_untuned": nab_score(onsets, 0.0)}
-    if name == "skab":
-        out |= {"events_found": float(found), "events": float(known), "before_share": before / max(quiet, 1)}
-    return out
+    every = {key: np.array([row[key] for row in rows]) for key in (rows[0] if rows else ())}
+    return {key: float(found[np.isfinite(found)].mean()) for key, found in every.items() if np.isfinite(found).any()}
 
 
 def kept(data: Path) -> list[dict[str, Any]]:
@@ -206,13 +174,15 @@ def verdicts(seeds: int) -> dict[str, dict[str, Any]]:
 
 def show(name: str, result: dict[str, Any]) -> None:
     """One set as a table."""
-    keys = [key for key in next(iter(result.values())) if key != "chosen"]
+    keys = list(dict.fromkeys(key for found in result.values() for key in found if key != "chosen"))
     print(f"\n## {name}: auto is {result['auto']['chosen']}\n")
     print("| detector | " + " | ".join(keys) + " |")
     print("|---" * (len(keys) + 1) + "|")
     for detector, found in result.items():
         cells = [
             f"{np.mean(found[key]):.3f}" + (f" ± {np.std(found[key]):.3f}" if len(found[key]) > 1 else "")
+            if key in found
+            else ""
             for key in keys
         ]
         print(f"| {detector} | " + " | ".join(cells) + " |")

@@ -31,7 +31,7 @@ from trueline_model.detector import score_series
 from trueline_model.detectors import Pca
 
 if TYPE_CHECKING:
-    from _detect_sets import Case
+    from _detect_case import Case
 
 TRAINING: Final = TrainSettings(epochs_max=30, windows_max=4096)
 VALIDATED: Final = 0.2
@@ -46,12 +46,12 @@ def main() -> int:
     options = _options()
     rows = []
     for name in options.set:
-        folder, read = SETS[name]
+        labelled = SETS[name]
         for network in [PEER, *options.network]:
             found = [
                 _measured(case, network, seed)
                 for seed in (range(options.seeds) if network != PEER else (0,))
-                for case in read(options.data / folder, seed)
+                for case in labelled.read(options.data / labelled.folder, seed)
                 if case.name in SHOWN[name]
             ]
             rows.append({"set": name, "network": network, **_summary(found)})

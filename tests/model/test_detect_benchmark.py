@@ -106,10 +106,10 @@ def test_wsn_from_beginning_to_end(data_folder: Path, monkeypatch: pytest.Monkey
     if not (data_folder / "wsn_single-hop").is_dir():
         pytest.skip("no wsn_single-hop there")
     monkeypatch.syspath_prepend(str(_FOLDER))
-    import _detect_sets  # noqa: PLC0415 - as above
+    import _detect_wsn  # noqa: PLC0415 - as above
     import detect  # noqa: PLC0415 - as above
 
-    cases = _detect_sets.wsn(data_folder / "wsn_single-hop", 0)
+    cases = _detect_wsn.read(data_folder / "wsn_single-hop", 0)
     found = detect.figures("wsn", Deviation(scaling="standard"), cases, 0)
     assert found["event_recall"] == 1.0
     assert found["ap"] == pytest.approx(0.904, abs=0.01)

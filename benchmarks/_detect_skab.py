@@ -1,0 +1,77 @@
+"""SKAB: 34 runs of a water loop, an anomaly in each.
+
+In nearly all runs the anomaly is rows 570 to 975, so a rule that reads no sensor scores F1 0.93. Here the start of each
+run is cropped at random (seeded), in training and in test. Training: what is left of rows 0 to 399, as the set's own
+protocol has it.
+
+Asked: AP at least 5 % above mean |z| and PCA residual of the same run; at least 33 of 34 events with at most 4 % of the
+rows before the event in alarm. Labels of the odd runs of `other` and `valve1` were looked at while detectors were made;
+the rest is held back.
+"""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from _detect_case import MEAN_Z, PCA1, Case, LabelledSet, ScoredCase, mean_of
+from _detect_watch import watched
+
+from trueline_model.series import make_series
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from trueline_model.detector import Recipe
+
+TRAIN = 400
+
+
+def read(folder: Path, seed: int) -> list[Case]:
+    """The runs, their starts cropped."""
+    rng = np.random.default_rng(seed)
+    cases = []
+    for path in sorted(folder.glob("*/*.csv")):
+        if path.parent.name == "anomaly-free":
+            continue
+        with path.open() as text:
+            rows = list(csv.reader(text, delimiter=";"))
+        table = np.array([[float(cell) for cell in row[1:]] for row in rows[1:]])
+        time_ns = np.array([row[0] for row in rows[1:]], "datetime64[ns]").astype(np.int64)
+        series = make_series(table[:, :8], time_ns=time_ns, channels=rows[0][1:9])
+        first, start = int(rng.integers(0, 200)), TRAIN + int(rng.integers(0, 100))
+        name = f"{path.parent.name}/{path.stem}"
+        cases.append(Case(name, series[first:TRAIN], series[start:], table[start:, 8] > 0))
+    return cases
+
+
+def figures(recipe: Recipe, scored: Sequence[ScoredCase], seed: int) -> dict[str, float]:
+    """Events found, and the share of the rows before the event in alarm."""
+    found, before, quiet = 0, 0, 0
+    labelled = [each for each in scored if each.case.label.any()]
+    for each in labelled:
+        alarmed, _ = watched(recipe, each.case, each.late, seed)
+        first = int(each.case.label.argmax())
+        found += bool(alarmed.alarm[each.case.label].any())
+        before, quiet = before + int(alarmed.alarm[:first].sum()), quiet + first
+    return {"events_found": float(found), "events": float(len(labelled)), "before_share": before / max(quiet, 1)}
+
+
+def misses(found: dict[str, Any]) -> Iterator[str]:
+    """What was asked and not reached."""
+    ours, theirs = mean_of(found, "auto", "ap"), max(mean_of(found, each, "ap") for each in (MEAN_Z, PCA1))
+    if ours < 1.05 * theirs:
+        yield f"skab ap: auto {ours:.3f}, best of mean |z| and PCA {theirs:.3f}, asked 5 % above"
+    events, share = mean_of(found, "auto", "events_found"), mean_of(found, "auto", "before_share")
+    if events < 33 or share > 0.04:
+        yield f"skab events: {events:.1f} of 34 with {share:.1%} of rows before in alarm, asked 33 with 4 %"
+
+
+def _development(name: str) -> bool:
+    folder, _, number = name.partition("/")
+    return folder in ("other", "valve1") and int(number) % 2 == 1
+
+
+SKAB = LabelledSet("skab", read, _development, misses, figures)
