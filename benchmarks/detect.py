@@ -28,7 +28,7 @@ from _detect_rate import quiet_recordings, rate_kept
 from _detect_sets import SETS
 from _detect_verdict import balanced_accuracy, confusion
 
-from trueline_model.detectors import Cusum, Deviation, Ensemble, Innovation, Patches, Pca
+from trueline_model.detectors import Chart, Cusum, Deviation, Ensemble, Innovation, Patches, Pca
 from trueline_model.selection import rank
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ RECIPES: dict[str, Recipe] = {
     "EWMA innovation": Innovation(mean_rows=5, scaling="standard"),
     "Holt innovation": Innovation(trend=0.1, mean_rows=5, scaling="standard"),
     "slow NIS, joint": _LEVEL,
+    "EWMA chart": Chart(),
     "CUSUM": Cusum(scaling="standard"),
     "Page-Hinkley": Cusum(against="mean", scaling="standard"),
     "nearest patches": _PATCHES,
@@ -72,6 +73,7 @@ def recipes_for(cases: Sequence[Case]) -> dict[str, Recipe]:
         MEAN_Z: RECIPES[MEAN_Z],
         "EWMA innovation": Innovation(scaling="standard"),
         "Holt innovation": Innovation(trend=0.1, scaling="standard"),
+        "EWMA chart": RECIPES["EWMA chart"],
         "CUSUM": RECIPES["CUSUM"],
         "Page-Hinkley": RECIPES["Page-Hinkley"],
         "nearest patches": _PATCHES,

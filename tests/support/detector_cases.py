@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trueline_model.detectors import Cusum, Deviation, Ensemble, Forest, Innovation, Network, Patches, Pca
+from trueline_model.detectors import Chart, Cusum, Deviation, Ensemble, Forest, Innovation, Network, Patches, Pca
 from trueline_model.scale import fit_scale
 from trueline_model.series import Series, make_series
 
@@ -29,6 +29,8 @@ CASES = {
     "innovation, EWMA": Innovation(),
     "innovation, Holt, joint": Innovation(trend=0.1, joint=True, mean_rows=3),
     "innovation, given": Innovation(smoothing=0.0, joint=True),
+    "chart": Chart(),
+    "chart, fixed": Chart(smoothing=0.1, memory_rows=0, scaling="standard"),
     "cusum": Cusum(),
     "page-hinkley": Cusum(against="mean", memory_rows=50),
     "patches": Patches(rows=4, bank=40, clip=1e3),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from trueline_model.detectors.chart import Chart
 from trueline_model.detectors.cusum import Cusum
 from trueline_model.detectors.deviation import Deviation
 from trueline_model.detectors.ensemble import Ensemble
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DETECTORS",
     "AnyRecipe",
+    "Chart",
     "Cusum",
     "Deviation",
     "Ensemble",
@@ -34,10 +36,11 @@ __all__ = [
     "detector_from",
 ]
 
-AnyRecipe = Cusum | Deviation | Ensemble | Forest | Innovation | Network | Patches | Pca
+AnyRecipe = Chart | Cusum | Deviation | Ensemble | Forest | Innovation | Network | Patches | Pca
 """Every recipe, told apart by `detector`."""
 
 DETECTORS: Final = {
+    "chart": Chart,
     "cusum": Cusum,
     "deviation": Deviation,
     "ensemble": Ensemble,

@@ -16,6 +16,7 @@ import numpy as np
 
 from trueline_model.conformal import Calibration, calibrate
 from trueline_model.detector import Parts, out_of_fold
+from trueline_model.detectors.chart import Chart
 from trueline_model.detectors.cusum import Cusum
 from trueline_model.detectors.deviation import Deviation
 from trueline_model.detectors.innovation import Innovation
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ensemble", "EnsembleDetector", "Member"]
 
-Member = Cusum | Deviation | Innovation | Patches | Pca
+Member = Chart | Cusum | Deviation | Innovation | Patches | Pca
 
 
 class Ensemble(
