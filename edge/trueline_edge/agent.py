@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from trueline_edge.checkpoint import Checkpoint, Mark
+from trueline_edge.checkpoint import Checkpoint, Mark, Part
 from trueline_edge.courier import Courier, Inbox
 from trueline_edge.figures import Figures
 from trueline_edge.framing import Cut, encode_frames
@@ -28,7 +28,9 @@ from trueline_edge.notify import Notifier
 from trueline_edge.publish import make_link
 from trueline_edge.spool.sqlite import SqliteSpool
 from trueline_edge.stream import Stream
-from trueline_wire.delivery import INSIGNIFICANT, Outgoing, Sender
+from trueline_wire.columns import VALUES_MAX
+from trueline_wire.delivery import INSIGNIFICANT, Sender
+from trueline_wire.envelope import Lane
 from trueline_wire.errors import SpoolUnsafe
 from trueline_wire.keys import KeyRing, SigningKey
 
@@ -144,6 +146,11 @@ class Agent:
                     group.create_task(self._courier.deliver_forever(inbox, self._link), name="courier"),
                     group.create_task(self._feed_watchdog_forever(), name="watchdog"),
                     *(group.create_task(service, name="metrics") for service in self._metrics_service()),
+                    *(
+                        group.create_task(s.renew_forever(), name="models")
+                        for s in self._streams
+                        if s.pipeline.renewables
+                    ),
                 ]
                 streams = [group.create_task(self._run_stream(stream), name=stream.name) for stream in self._streams]
                 self._notifier.ready()
@@ -237,10 +244,9 @@ class Agent:
     def _append(self, stream: Stream | None, cut: Cut) -> None:
         """Make a cut durable, with the checkpoint behind it. Runs in the courier's thread."""
         checkpoint, sender = self._checkpoint, self._courier.sender
-        frames: list[Outgoing] = []
+        parts: list[Part] = []
         if stream is not None:
-            rows_max, message_max = self._config.frame.rows_max, self._inbox.message_max
-            frames, too_large = encode_frames(cut.readings, stream.lane, rows_max=rows_max, message_max=message_max)
+            parts, too_large = self._parts(stream, cut)
             if too_large:
                 cut.lost["frame_too_large"] = cut.lost.get("frame_too_large", 0) + too_large
             if cut.insignificant:
@@ -248,21 +254,30 @@ class Agent:
             mark = checkpoint.marks.setdefault(stream.name, Mark())
             mark.offset, mark.stages = cut.offset, cut.stages
             mark.sampled += cut.sampled
-            mark.spooled += sum(frame.rows for frame in frames)
-            checkpoint.frames += len(frames)
-            checkpoint.body_bytes += sum(len(frame.body) for frame in frames)
-            checkpoint.values += sum(frame.rows for frame in frames) * len(stream.schema.channels)
+            for readings in cut.events:
+                checkpoint.marks.setdefault(readings.schema.stream, Mark()).sampled += len(readings)
+            checkpoint.count(parts)
         checkpoint.lost = _sum(sender.lost, cut.lost)
         checkpoint.dropped = self._dropped_before + sender.counts.rows_dropped
         checkpoint.corrupt = self._corrupt_before + sender.counts.rows_corrupt
         lost_before = sender.counts.rows_lost
-        sender.append(frames, checkpoint.encode(), cut.lost)
-        if stream is not None and sender.counts.rows_lost > lost_before:  # not even a gap made room
-            checkpoint.marks[stream.name].spooled -= sender.counts.rows_lost - lost_before
-            checkpoint.frames -= len(frames)
-            checkpoint.body_bytes -= sum(len(frame.body) for frame in frames)
-            checkpoint.values -= sum(frame.rows for frame in frames) * len(stream.schema.channels)
+        sender.append([frame for part in parts for frame in part.frames], checkpoint.encode(), cut.lost)
+        if sender.counts.rows_lost > lost_before:  # not even a gap made room
+            checkpoint.count(parts, times=-1)
         self._courier.drained = sender.drained
+
+    def _parts(self, stream: Stream, cut: Cut) -> tuple[list[Part], int]:
+        """The frames of a cut by stream, those of events behind their rows; and the rows that fit into none."""
+        message_max, too_large = self._inbox.message_max, 0
+        parts: list[Part] = []
+        for lane, batches in ((stream.lane, cut.readings), *((Lane.EVENT, [told]) for told in cut.events)):
+            if batches:
+                schema = batches[0].schema
+                rows_max = min(self._config.frame.rows_max, VALUES_MAX // len(schema.channels))
+                frames, lost = encode_frames(batches, lane, rows_max=rows_max, message_max=message_max)
+                parts.append(Part(schema.stream, len(schema.channels), frames))
+                too_large += lost
+        return parts, too_large
 
     # ------------------------------------------------------------ figures
 

@@ -6,15 +6,34 @@ and no count is wrong.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-__all__ = ["Checkpoint", "Mark"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trueline_wire.delivery import Outgoing
+
+__all__ = ["Checkpoint", "Mark", "Part"]
+
+
+class Part(NamedTuple):
+    """Frames of one stream that are made durable with others.
+
+    Attributes:
+        stream: its name.
+        channels: how many it has.
+        frames: in order.
+    """
+
+    stream: str
+    channels: int
+    frames: list[Outgoing]
 
 
 class Mark(msgspec.Struct, array_like=True):
-    """Where one stream stands.
+    """Where one stream stands; that of a detector's events, which has no source and no stages, as well.
 
     Attributes:
         offset: of its source.
@@ -58,6 +77,15 @@ class Checkpoint(msgspec.Struct, array_like=True):
     def decode(cls, encoded: bytes | None) -> Checkpoint:
         """Back from the spool; a fresh one where there is none."""
         return cls() if encoded is None else _DECODER.decode(encoded)
+
+    def count(self, parts: Iterable[Part], times: int = 1) -> None:
+        """Count frames as made durable; with `times` -1 take that back."""
+        for stream, channels, frames in parts:
+            rows = times * sum(frame.rows for frame in frames)
+            self.marks.setdefault(stream, Mark()).spooled += rows
+            self.frames += times * len(frames)
+            self.body_bytes += times * sum(len(frame.body) for frame in frames)
+            self.values += rows * channels
 
     @property
     def sampled(self) -> int:

@@ -14,7 +14,7 @@ import msgspec
 from trueline_edge.publish.config import LinkConfig
 from trueline_edge.sources import ChannelConfig, JoinConfig, SourceConfig
 from trueline_edge.spool.config import SpoolConfig
-from trueline_edge.stages import StageChoice
+from trueline_edge.stages import Detect, StageChoice
 from trueline_wire.columns import VALUES_MAX
 from trueline_wire.errors import ConfigError
 from trueline_wire.frame import ROWS_MAX
@@ -127,6 +127,10 @@ class StreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                 yield misfit._replace(path=("source", *misfit.path))
         yield from self._misfits()[0]
 
+    def event_streams(self) -> list[str]:
+        """Names of the streams in which its detectors tell events."""
+        return [f"{self.name}.{stage.name}" for stage in self.stages if isinstance(stage, Detect) and stage.event_rows]
+
     def channels_out(self) -> int:
         """How many channels leave the last stage; as many as come in where the stages do not fit."""
         return self._misfits()[1]
@@ -198,6 +202,12 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             yield Objection(("stream",), "no stream", "add a table [[stream]]")
         for position, name in _twice([stream.name for stream in self.streams]):
             yield Objection(("stream", position, "name"), f"{name!r} names two streams")
+        names = {stream.name for stream in self.streams}
+        for position, stream in enumerate(self.streams):
+            for taken in names.intersection(stream.event_streams()):
+                yield Objection(
+                    ("stream", position), f"its events are a stream {taken!r}, and there is one", "rename it"
+                )
         for position, stream in enumerate(self.streams):
             channels = stream.channels_out()
             if self.frame.rows_max * channels > VALUES_MAX:

@@ -14,7 +14,7 @@ from trueline_wire.delivery import Outgoing
 from trueline_wire.readings import Readings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from trueline_wire.envelope import Lane
 
@@ -35,6 +35,7 @@ class Cut:
         sampled: rows the source gave or lost since the cut before.
         lost: rows lost since the cut before, by reason.
         insignificant: rows left out by the stages since the cut before.
+        events: what the stages have to tell beside these rows, a frame of a stream of its own each.
     """
 
     readings: list[Readings] = field(default_factory=list)
@@ -43,6 +44,7 @@ class Cut:
     sampled: int = 0
     lost: dict[str, int] = field(default_factory=dict)
     insignificant: int = 0
+    events: list[Readings] = field(default_factory=list)
 
     @property
     def rows(self) -> int:
@@ -79,6 +81,7 @@ class Framer:
         sampled: int,
         lost: Mapping[str, int],
         insignificant: int = 0,
+        events: Sequence[Readings] = (),
     ) -> list[Cut]:
         """Take what came out of the stages for one batch of the source; give the cuts that became due by it.
 
@@ -90,6 +93,7 @@ class Framer:
             sampled: rows the source gave in the batch.
             lost: rows the source lost before the batch, by reason.
             insignificant: rows the stages have left out.
+            events: what the stages have to tell at once: a cut is due, with the rows they came of.
         """
         crowded = self._open.rows > 0 and self._open.rows + len(readings) > self._rows_max
         cuts = [self.cut()] if crowded else []
@@ -99,11 +103,12 @@ class Framer:
         waiting.offset, waiting.stages = offset, stages
         waiting.sampled += sampled + sum(lost.values())
         waiting.insignificant += insignificant
+        waiting.events += events
         for reason, count in lost.items():
             waiting.lost[reason] = waiting.lost.get(reason, 0) + count
         if self._since_s is None and waiting.sampled:
             self._since_s = now_s
-        if waiting.rows >= self._rows_max:
+        if waiting.rows >= self._rows_max or waiting.events:
             cuts.append(self.cut())
         return cuts
 

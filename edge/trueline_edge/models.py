@@ -1,7 +1,7 @@
 """`trueline-edge model install | show | rollback`: the command line of the models a device keeps.
 
 Promises: `install` prints what a model costs on this machine, or why it is refused, and then leaves the last good one
-in place. A running agent goes on with the model it started with; the next start takes the new one.
+in place. A running agent takes the new one within seconds, between two batches of rows.
 
 Exit codes: 0 done; 1 refused, and nothing changed; 2 nothing done.
 """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from trueline_edge.stages import Thinner
+from trueline_edge.stages import Renewable, Teller, Thinner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +48,9 @@ class Pipeline:
             schema = out
         self._fingerprint = fingerprint + msgspec.json.encode(list(configs), enc_hook=str)
         self.schema: Final = schema
+        self.renewables: Final = [stage for stage in self._stages if isinstance(stage, Renewable)]
         self._thinners = [stage for stage in self._stages if isinstance(stage, Thinner)]
+        self._tellers = [stage for stage in self._stages if isinstance(stage, Teller)]
 
     def __call__(self, readings: Readings) -> Readings:
         """Send a batch through all stages."""
@@ -60,6 +62,10 @@ class Pipeline:
     def insignificant(self) -> int:
         """Rows its stages have left out, as not worth sending, since it was made."""
         return sum(stage.insignificant for stage in self._thinners)
+
+    def take_told(self) -> list[Readings]:
+        """What its stages have to tell beside their channels, since it was last asked: one frame of events each."""
+        return [told for stage in self._tellers for told in stage.take_told()]
 
     def flush(self) -> list[Readings]:
         """What the stages still hold back, at the end of a stream, in order; empty batches left out."""

@@ -1,10 +1,12 @@
 """One stream on its way to the spool: a source, its stages and its framer.
 
-Promises: goes on behind the last row that was made durable, with the stages as they were there.
+Promises: goes on behind the last row that was made durable, with the stages as they were there; a model that
+replaces another takes over between two batches.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Stream"]
 
 _LOG: Final = logging.getLogger(__name__)
+_RENEWAL_S: Final = 5.0
+"""Between two looks whether a stage's model was replaced."""
 _LANES: Final = {"data": Lane.DATA, "event": Lane.EVENT}
 
 
@@ -78,7 +82,16 @@ class Stream:
             sampled=sampled,
             lost=lost,
             insignificant=left_out,
+            events=self.pipeline.take_told(),
         )
+
+    async def renew_forever(self) -> None:
+        """Follow what its stages read while it runs: models that are replaced. The work is done aside."""
+        while True:
+            await asyncio.sleep(_RENEWAL_S)
+            for stage in self.pipeline.renewables:
+                if (prepare := stage.maybe_renewal()) is not None:
+                    (await asyncio.to_thread(prepare))()
 
 
 def _pipeline(config: StreamConfig, schema: Schema, saved: bytes) -> Pipeline:

@@ -1,8 +1,8 @@
-"""Detector, calibration and alarm as one: rows in; score, p-value and alarm out. Cloud and agent judge with this code.
+"""Detector, calibration, alarm and verdict as one: rows in; score, p-value and alarm out.
 
-Promises: what it says does not depend on where rows are cut. A row whose time does not go forward is not looked at;
-after a gap the detector starts anew, and the alarm goes on. Refuses to know flags and files: who calls it says which
-cells are valid, and keeps the state.
+Cloud and agent judge with this code. Promises: what it says does not depend on where rows are cut. A row whose time
+does not go forward is not looked at; after a gap the detector starts anew, and the alarm goes on. Refuses to know flags
+and files: who calls it says which cells are valid, and keeps the state.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import numpy as np
 from trueline_model.alarm import Alarm, Alarming
 from trueline_model.conformal import Calibration
 from trueline_model.load import ROWS_MAX, detector_of
+from trueline_model.series import make_series
+from trueline_model.verdict import Judge as Blame
 from trueline_wire.errors import ConfigError, NeverRetry
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from trueline_model.detector import Detector, State
     from trueline_model.load import NetworkRunner
     from trueline_model.package import Package
+    from trueline_model.verdict import Verdict
 
 __all__ = ["Judge", "Judged", "judge_of"]
 
@@ -45,6 +48,9 @@ class Judged(NamedTuple):
         p: (n,) conformal p-value; NaN throughout without calibration.
         alarm: (n,) 1 while the alarm is on, else 0; NaN throughout where none is set.
         contribution: (n, k) what of the score came from each input.
+        begins: (n,) bool, rows an event begins at.
+        looked: (n,) bool, rows that were looked at: their time went forward.
+        fresh: (n,) bool, rows the detector starts anew with.
         state: goes into the next call.
     """
 
@@ -52,6 +58,9 @@ class Judged(NamedTuple):
     p: NDArray[np.float64]
     alarm: NDArray[np.float64]
     contribution: NDArray[np.float64]
+    begins: NDArray[np.bool_]
+    looked: NDArray[np.bool_]
+    fresh: NDArray[np.bool_]
     state: State
 
 
@@ -64,12 +73,14 @@ class Judge:
         gap_s: without a row for longer, the detector starts anew.
         calibration: what normal scores look like; None: no p-values, no alarm.
         alarming: None: no alarm.
+        blame: tells a sensor's fault from the process's; None: nobody does.
     """
 
     detector: Detector
     gap_s: float
     calibration: Calibration | None = None
     alarming: Alarming | None = None
+    blame: Blame | None = None
 
     def __call__(
         self,
@@ -89,13 +100,24 @@ class Judge:
         n = len(time_ns)
         state = state or None  # what came of an empty batch at the start
         nothing = np.full(n, np.nan)
-        said = Judged(nothing, nothing.copy(), nothing.copy(), np.full(value.shape, np.nan), state or {})
+        said = Judged(
+            nothing,
+            nothing.copy(),
+            nothing.copy(),
+            np.full(value.shape, np.nan),
+            np.zeros(n, np.bool_),
+            np.zeros(n, np.bool_),
+            np.zeros(n, np.bool_),
+            state or {},
+        )
         if not n:
             return said
         before = np.concatenate([[_NEVER if state is None else int(state["last_ns"])], time_ns[:-1]])
         rows = np.flatnonzero(time_ns > before)
         steps_ns = (time_ns - before)[rows].view(np.uint64)  # above 0, also where int64 has no room for it
         gaps = set(np.flatnonzero(steps_ns > round(self.gap_s * 1e9)).tolist())
+        said.looked[rows] = True
+        said.fresh[rows[list(gaps)]] = True
         good = valid[rows]
         cells = np.where(good, value[rows], 0.0)
         inner = None if state is None else _part(state, "detector.")
@@ -128,8 +150,31 @@ class Judge:
         known = None if state is None else _part(state, "alarm.") or None
         alarmed = self.alarming(clock_ns, calibration.surprise(score), known)
         said.alarm[rows] = np.where(np.isnan(score), np.nan, alarmed.alarm)
+        said.begins[rows] = alarmed.begins
         last_ns = clock_ns[-1] if len(rows) else least
         return {"alarm_ns": np.array(last_ns), **_named("alarm.", alarmed.state)}
+
+    @property
+    def verdict_rows(self) -> int:
+        """Rows up to the one an event begins with that a verdict wants; 0 where there is none to be had."""
+        return 0 if self.blame is None else 2 * self.blame.rows
+
+    def verdict(self, value: NDArray[np.float64], valid: NDArray[np.bool_], begun: int) -> Verdict | None:
+        """Whose trouble an event is; None where nobody says, or there are too few rows before it.
+
+        Args:
+            value: (m, k) the rows around its beginning, none of them behind a gap: the more follow, the surer.
+            valid: (m, k).
+            begun: row it began with, below m.
+        """
+        if self.blame is None or begun + 1 < self.verdict_rows:
+            return None
+        # Where it is strangest soon after it began: trouble that has just come fills too little of a window.
+        soon = slice(begun + 1 - self.verdict_rows, begun + 1 + self.blame.rows // 2)
+        strange = self.blame.strangeness(make_series(value[soon], valid=valid[soon]))[self.verdict_rows - 1 :]
+        last = soon.start + self.verdict_rows + int(np.argmax(strange))
+        rows = slice(last - self.verdict_rows, last)
+        return self.blame.verdict(value[rows], valid[rows])
 
 
 def judge_of(
@@ -153,13 +198,18 @@ def judge_of(
         calibration = Calibration.from_arrays(package.calibration) if package.calibration else None
         recipe = msgspec.convert(manifest.alarm, Alarm)
         alarming = Alarming.from_arrays(recipe, package.alarm) if package.alarm else None
+        blame = Blame.from_arrays(package.verdict) if package.verdict else None
     except (ConfigError, ValueError) as error:  # what msgspec refuses is one of the latter
         raise NeverRetry(f"{manifest.file_name}: {error}") from error
     if alarming is not None and calibration is None:
         raise NeverRetry(f"{manifest.file_name}: an alarm without the calibration its threshold is counted in")
+    if blame is not None and len(blame.noise) != len(manifest.inputs):
+        raise NeverRetry(
+            f"{manifest.file_name}: verdicts on {len(blame.noise)} channels, and {len(manifest.inputs)} inputs"
+        )
     if alarming is not None and rate_hz is not None:
         alarming = _at_rate(alarming, rate_hz, manifest.calibrated_s)
-    return Judge(detector, gap_s or GAP_INTERVALS * manifest.interval_s, calibration, alarming)
+    return Judge(detector, gap_s or GAP_INTERVALS * manifest.interval_s, calibration, alarming, blame)
 
 
 def _at_rate(alarming: Alarming, rate_hz: float, calibrated_s: float) -> Alarming:

@@ -8,8 +8,8 @@ to know what the arrays mean: `trueline_model.detectors` makes a detector of the
 
 The signature (Ed25519) covers the magic and everything behind the signature. Parts are arrays, little endian, in the
 order and of the types and shapes the manifest names: the detector's arrays (`detector.NAME`), the network as its bytes
-(`network`), what normal scores look like (`calibration.NAME`), the alarm's threshold (`alarm.NAME`), and rows with the
-scores they must get (`golden.NAME`).
+(`network`), what normal scores look like (`calibration.NAME`), the alarm's threshold (`alarm.NAME`), what tells a
+sensor's fault from the process's (`verdict.NAME`), and rows with the scores they must get (`golden.NAME`).
 """
 
 from __future__ import annotations
@@ -206,6 +206,7 @@ class Package:
         network: a `.tflite` file's bytes; b"" where the detector has none.
         calibration: `Calibration.arrays()` of normal running it was not trained on; empty: it gives scores alone.
         alarm: `Alarming.arrays()` from the same; empty: it raises none.
+        verdict: `verdict.Judge.arrays()` of normal running; empty: events are told without a verdict.
     """
 
     manifest: Manifest
@@ -214,11 +215,13 @@ class Package:
     network: bytes = b""
     calibration: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     alarm: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    verdict: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.golden.value.shape[1:] != (len(self.manifest.inputs),):
             raise ValueError(f"golden rows of {self.golden.value.shape} for {len(self.manifest.inputs)} inputs")
-        for name, array in [*self.arrays.items(), *self.calibration.items(), *self.alarm.items()]:
+        groups = (self.arrays, self.calibration, self.alarm, self.verdict)
+        for name, array in [item for group in groups for item in group.items()]:
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise ValueError(f"array {name!r:.80} holds a number that is not finite")
 
@@ -229,7 +232,12 @@ def write_package(package: Package, signer: Signer) -> bytes:
     Raises:
         ValueError: it would be longer than a package may be, or an array is of a type no package holds.
     """
-    groups = {"detector": package.arrays, "calibration": package.calibration, "alarm": package.alarm}
+    groups = {
+        "detector": package.arrays,
+        "calibration": package.calibration,
+        "alarm": package.alarm,
+        "verdict": package.verdict,
+    }
     golden = package.golden
     groups["golden"] = {"value": golden.value, "valid": golden.valid, "score": golden.score}
     parts = {f"{group}.{name}": np.asarray(array) for group, arrays in groups.items() for name, array in arrays.items()}
@@ -285,6 +293,7 @@ def open_package(data: bytes) -> Package:
             network=b"" if network is None else network.tobytes(),
             calibration=_group(parts, "calibration."),
             alarm=_group(parts, "alarm."),
+            verdict=_group(parts, "verdict."),
         )
     except (msgspec.DecodeError, ValueError) as error:  # a ValidationError is one of the first
         raise NeverRetry(f"the package does not fit together: {error}") from error

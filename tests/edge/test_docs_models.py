@@ -30,4 +30,4 @@ def test_the_example_is_a_configuration(tmp_path: Path) -> None:
     detect = stream.stages[-1]
     assert isinstance(detect, Detect)
     assert text_of(detect.public_key) == KEY.public_text
-    assert stream.channels_out() == 2 + 3 + 2
+    assert stream.channels_out() == 2 + 4 + 2

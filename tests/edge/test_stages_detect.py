@@ -13,12 +13,14 @@ from model_kit import KEY, STRANGER, calibrated, network_package, package, pca_p
 from trueline_edge.inference.store import ModelStore
 from trueline_edge.stages import Detect, Fuse
 from trueline_edge.stages.detect import AlarmRate
+from trueline_model.event import event_of
 from trueline_model.package import Package, write_package
 from trueline_wire.readings import Channel, Flag, Readings, Reason, Schema
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from trueline_edge.stages.detecting import Detecting
     from trueline_wire.settings import Objection
 
 SCHEMA = Schema(device="d", stream="s", channels=(Channel(name="b"), Channel(name="x"), Channel(name="a")))
@@ -214,6 +216,65 @@ def test_a_new_version_starts_anew_and_other_stages_keep_what_they_know(tmp_path
     new = config.stage(SCHEMA)
     new.restore(old.state())
     assert np.isnan(new(readings(rows(21))[20:]).value[0, 3])
+
+
+def renew(stage: Detecting) -> None:
+    """What the agent does each few seconds."""
+    if (prepare := stage.maybe_renewal()) is not None:
+        prepare()()
+
+
+def test_a_model_that_comes_while_it_runs_takes_over_between_two_batches(tmp_path: Path) -> None:
+    """Rows say which version looked at them; the new one warms up as from a start, and an old state is not its own."""
+    store = ModelStore(tmp_path / "pump", ring())
+    store.install(write_package(NETWORK, KEY))
+    stage = Detect(model=tmp_path / "pump", **OURS).stage(SCHEMA)
+    renew(stage)
+    first = stage(readings(rows(20)))
+    assert stage.maybe_renewal() is None
+    old = stage.state()
+    store.install(write_package(calibrated(network_package(2)), KEY))
+    renew(stage)
+    second = stage(readings(rows(40))[20:])
+    assert set(column(first, "d.model")) == {1.0}
+    assert set(column(second, "d.model")) == {2.0}
+    assert np.isnan(column(second, "d.score")[:7]).all()
+    stage.restore(old)
+    assert not np.isnan(stage(readings(rows(60))[40:]).value[0, 3])
+    store.rollback()
+    renew(stage)
+    assert set(column(stage(readings(rows(80))[60:]), "d.model")) == {1.0}
+
+
+def test_an_event_that_goes_on_ends_with_its_model(tmp_path: Path) -> None:
+    """The cloud does not wait for an end nobody will tell."""
+    path = file(tmp_path, PCA)
+    stage = Detect(model=path, **OURS).stage(SCHEMA)
+    stage(readings(rows(300, 99)))
+    before = [event_of(told).phase for told in stage.take_told()]
+    assert before[-1] == "begun"
+    file(tmp_path, calibrated(pca_package(2)))
+    renew(stage)
+    (told,) = stage.take_told()
+    assert (event_of(told).phase, event_of(told).model) == ("ended", 1)
+
+
+def test_a_new_model_that_does_not_serve_leaves_the_old_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Poison, or for other channels: the log says so once, and what served serves on, its state kept."""
+    path = file(tmp_path, NETWORK)
+    stage = Detect(model=path, **OURS).stage(SCHEMA)
+    stage(readings(rows(20)))
+    for bad in (b"TLMODEL1 and no more", write_package(package(), KEY), write_package(network_package(2, k=3), KEY)):
+        path.write_bytes(bad)
+        caplog.clear()
+        renew(stage)
+        assert "a new model does not serve" in caplog.text
+        assert stage.maybe_renewal() is None
+    path.unlink()
+    renew(stage)
+    out = stage(readings(rows(40))[20:])
+    assert set(column(out, "d.model")) == {1.0}
+    assert not np.isnan(column(out, "d.score")).any()
 
 
 def test_the_configuration_a_person_writes(tmp_path: Path) -> None:

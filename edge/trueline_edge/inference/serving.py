@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from trueline_edge.inference.store import ModelStore, Served, digest_of
+from trueline_edge.inference.store import NOTE, ModelStore, Served, digest_of
 from trueline_edge.inference.trial import try_package
 from trueline_model.judge import judge_of
 from trueline_wire.errors import ConfigError, NeverRetry
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from trueline_model.judge import Judge
     from trueline_model.package import Package
 
-__all__ = ["open_model", "serve"]
+__all__ = ["mark_of", "open_model", "serve"]
 
 
 def open_model(path: Path, public_key: bytes) -> Served:
@@ -48,6 +48,21 @@ def open_model(path: Path, public_key: bytes) -> Served:
     except NeverRetry as error:
         raise ConfigError(f"{path}: {error}") from error
     return Served(tried.package, digest_of(data), tried.cost)
+
+
+def mark_of(path: Path) -> tuple[int, int, int] | None:
+    """What changes with the model that is to serve: a look at one file's entry, no byte of it is read.
+
+    Args:
+        path: as `open_model`.
+    """
+    for file in (path / NOTE, path):
+        try:
+            there = file.stat()
+        except OSError:
+            continue
+        return there.st_ino, there.st_mtime_ns, there.st_size
+    return None
 
 
 @lru_cache(maxsize=16)  # a configuration is checked, and then run: the same file twice

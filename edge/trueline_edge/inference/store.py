@@ -32,10 +32,11 @@ if TYPE_CHECKING:
     from trueline_model.package import Package
     from trueline_wire.keys import Verifier
 
-__all__ = ["Disk", "ModelStore", "Served", "Trial", "digest_of"]
+__all__ = ["NOTE", "Disk", "ModelStore", "Served", "Trial", "digest_of"]
 
 _LOG: Final = logging.getLogger(__name__)
-_ACTIVE: Final = "active.json"
+NOTE: Final = "active.json"
+"""Which version serves."""
 _NEW: Final = ".new"
 
 
@@ -146,7 +147,7 @@ class ModelStore:
                 self._put(path, data)
                 entry = _Entry(file=path.name, cost=tried.cost)
                 last = None if before is None else before.before if before.serves.file == path.name else before.serves
-                self._put(self._folder / _ACTIVE, msgspec.json.encode(_Active(serves=entry, before=last)))
+                self._put(self._folder / NOTE, msgspec.json.encode(_Active(serves=entry, before=last)))
                 self._tidy({entry.file, *([last.file] if last else [])})
         except OSError as error:
             self._forget_halves()
@@ -163,7 +164,7 @@ class ModelStore:
             active = self._active()
             if active is None or active.before is None:
                 raise ConfigError(f"{self._folder}: there is no version to go back to")
-            self._put(self._folder / _ACTIVE, msgspec.json.encode(_Active(serves=active.before)))
+            self._put(self._folder / NOTE, msgspec.json.encode(_Active(serves=active.before)))
             self._tidy({active.before.file})
         return self.load()
 
@@ -217,7 +218,7 @@ class ModelStore:
     def _active(self) -> _Active | None:
         """What `active.json` says; None where there is none that can be read."""
         try:
-            return msgspec.json.decode((self._folder / _ACTIVE).read_bytes(), type=_Active)
+            return msgspec.json.decode((self._folder / NOTE).read_bytes(), type=_Active)
         except (OSError, msgspec.DecodeError):
             return None
 

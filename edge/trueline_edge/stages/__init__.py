@@ -21,7 +21,7 @@ from trueline_edge.stages.rate_of_change import RateOfChange
 from trueline_edge.stages.self_calibrate import SelfCalibrate
 from trueline_edge.stages.significance import Significance
 from trueline_edge.stages.spike import Spike
-from trueline_edge.stages.stage import Stage, StageConfig, StageSettings, Thinner
+from trueline_edge.stages.stage import Renewable, Stage, StageConfig, StageSettings, Teller, Thinner
 from trueline_edge.stages.timing import Timing
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "Noise",
     "Normalise",
     "RateOfChange",
+    "Renewable",
     "SelfCalibrate",
     "Significance",
     "Spike",
@@ -48,6 +49,7 @@ __all__ = [
     "StageChoice",
     "StageConfig",
     "StageSettings",
+    "Teller",
     "Thinner",
     "Timing",
 ]

@@ -1,8 +1,10 @@
 """Detect: how strange each row is, by a model that was trained elsewhere and tried here.
 
 Promises: channels come in untouched, and behind them stand new ones: `NAME.score` (0 and up, larger is stranger),
-`NAME.p` (how often a row of normal running scores so high), `NAME.alarm` (1 while it is on), and with `details`
-`NAME.share.INPUT` (the part of the score that came from each input). Scores do not depend on where batches are cut.
+`NAME.p` (how often a row of normal running scores so high), `NAME.alarm` (1 while it is on), `NAME.model` (version of
+what looked at the row), and with `details` `NAME.share.INPUT` (the part of the score that came from each input). Scores
+do not depend on where batches are cut. An event (the alarm goes on) is told at once, on a stream of its own,
+"STREAM.NAME", with the rows before it (`trueline_model.event`).
 Refuses to look into cells that say nothing, and to make any up: FAIL, MISSING and NaN are masked.
 
 What each flag means here: SUSPECT inputs count like others. A new channel is MISSING where nothing can be said: the
@@ -14,6 +16,7 @@ starts anew.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path  # noqa: TC003 - msgspec reads annotations at run time
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
@@ -34,6 +37,7 @@ __all__ = ["AlarmRate", "Detect"]
 
 _KEY_SIZE: Final = 32
 _NAME_MAX: Final = 100
+_EVENT_ROWS_MAX: Final = 10_000
 
 
 class AlarmRate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,13 +60,15 @@ class Detect(StageSettings, frozen=True, kw_only=True, tag="detect"):
     """A model looks at some channels of the stream.
 
     Attributes:
-        name: of the new channels: "NAME.score", "NAME.p", "NAME.alarm".
+        name: of the new channels: "NAME.score", "NAME.p", "NAME.alarm", "NAME.model".
         model: a folder that `trueline-edge model install` keeps, or one package (.tlm).
         public_key: of the one who must have signed it: base64, as `trueline-cloud key` prints it.
         channels: what the model reads, in the order of its inputs; the channels called like its inputs where left out.
         alarm: the table `[stream.stage.alarm]`: false alarms that may come; those it was trained for where left out.
         gap_max_s: after a longer gap the model starts anew; ten of its intervals where left out.
         details: add "NAME.share.INPUT" for each input; `channels` says which.
+        event_rows: rows an event is told with: so many up to the one it begins with, and as many after it; more where
+            its verdict wants more. 0 tells none.
     """
 
     kind: ClassVar[Literal["judge", "mender", "adder"]] = "adder"
@@ -73,6 +79,7 @@ class Detect(StageSettings, frozen=True, kw_only=True, tag="detect"):
     alarm: AlarmRate | None = None
     gap_max_s: float | None = None
     details: bool = False
+    event_rows: int = 60
 
     def __post_init__(self) -> None:
         if not 0 < len(self.name) <= _NAME_MAX:
@@ -83,6 +90,8 @@ class Detect(StageSettings, frozen=True, kw_only=True, tag="detect"):
             )
         if self.gap_max_s is not None and not 0.0 < self.gap_max_s < math.inf:
             raise ValueError(f"gap_max_s {self.gap_max_s} must be above 0")
+        if not 0 <= self.event_rows <= _EVENT_ROWS_MAX:
+            raise ValueError(f"event_rows {self.event_rows} must be between 0 and {_EVENT_ROWS_MAX}")
         if self.details and self.channels is None:
             raise ValueError("details name the inputs: write them down as channels")
 
@@ -94,13 +103,14 @@ class Detect(StageSettings, frozen=True, kw_only=True, tag="detect"):
     def added(self) -> list[Channel]:
         """The new channels; they do not depend on which model serves."""
         shares = [f"share.{name}" for name in self.channels or ()] if self.details else []
-        return [Channel(name=f"{self.name}.{what}") for what in ("score", "p", "alarm", *shares)]
+        return [Channel(name=f"{self.name}.{what}") for what in ("score", "p", "alarm", "model", *shares)]
 
     def objections(self, schema: Schema) -> Iterator[Objection]:
         """No model, one that reads other channels or units, a rate it cannot support, names that are taken."""
         from trueline_edge.inference.serving import open_model, serve  # noqa: PLC0415 - paid for where it is used
 
-        yield from super().objections(schema)
+        unknown = list(super().objections(schema))
+        yield from unknown
         names = {channel.name for channel in schema.channels}
         for channel in self.added():
             if channel.name in names:
@@ -114,13 +124,35 @@ class Detect(StageSettings, frozen=True, kw_only=True, tag="detect"):
                     ("model",), str(error), "trueline-edge model install FOLDER PACKAGE.tlm --public-key KEY"
                 )
             return
-        yield from misfits(package, self.channels, schema)
+        wrong = list(misfits(package, self.channels, schema))
+        yield from wrong
+        if self.event_rows and not unknown and not wrong:
+            try:
+                self.events_of(package, schema)
+            except ValueError as error:
+                yield Objection(("name",), f"events of {schema.stream!r} cannot be told: {error}", "take another name")
         try:
             serve(package, rate_hz=self.rate_hz, gap_s=self.gap_max_s)
         except ConfigError as error:
             yield Objection(("alarm",) if self.alarm else ("model",), str(error))
         except NeverRetry as error:
             yield Objection(("model",), str(error))
+
+    def reads(self, package: Package) -> tuple[str, ...]:
+        """The channels it reads, in the order of the package's inputs."""
+        return self.channels or tuple(one.name for one in package.manifest.inputs)
+
+    def events_of(self, package: Package, schema: Schema) -> Schema:
+        """Of the events it tells of a stream.
+
+        Raises:
+            ValueError: a name is taken.
+        """
+        from trueline_model.event import event_schema  # noqa: PLC0415 - paid for where it is used
+
+        channels = {channel.name: channel for channel in schema.channels}
+        inputs = tuple(channels[name] for name in self.reads(package))
+        return event_schema(replace(schema, channels=inputs, thinning=None), self.name)
 
     def stage(self, schema: Schema) -> Detecting:
         """The stage for readings of this schema. Where no model serves, it says so and its channels are MISSING."""

@@ -1,28 +1,31 @@
-"""What the stage `detect` does at run time: readings to a judge, and what it says to channels.
+"""What the stage `detect` does at run time: readings to a judge, what it says to channels, and its events to readings.
 
 Promises: where no model serves, the stage runs on with its channels MISSING and says so once in the log: an agent does
-not die of its model. A state goes on only with the very model it came from; another starts anew.
+not die of its model. A state goes on only with the very model it came from; another starts anew, also where it comes
+while the stage runs: between two batches, and each row says which model looked at it.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 
-from trueline_edge.inference.serving import open_model, serve
+from trueline_edge.inference.serving import mark_of, open_model, serve
 from trueline_edge.stages.detect import misfits
 from trueline_edge.stages.stage import usable
+from trueline_edge.stages.telling import Telling, shares
 from trueline_wire.errors import ConfigError, NeverRetry
 from trueline_wire.readings import Flag, Readings, Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
-    from trueline_edge.inference.store import Served
     from trueline_edge.stages.detect import Detect
     from trueline_model.detector import State
     from trueline_model.judge import Judge
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Detecting"]
 
 _LOG: Final = logging.getLogger(__name__)
-_SCORE, _P, _ALARM, _SHARES = range(4)
+_SCORE, _P, _ALARM, _MODEL, _SHARES = range(5)
 
 
 class _Array(msgspec.Struct, frozen=True, array_like=True):
@@ -45,6 +48,27 @@ class _Memory(msgspec.Struct, frozen=True, array_like=True):
 
     digest: bytes
     state: dict[str, _Array] | None
+    telling: bytes = b""
+
+
+class _Model(NamedTuple):
+    """A model that serves, made for the schema of a stage.
+
+    Attributes:
+        judge: what it says.
+        inputs: columns it reads.
+        telling: makes events; None where none are wanted, or it raises no alarm.
+        digest: names it.
+        version: of it.
+        news: for the log.
+    """
+
+    judge: Judge
+    inputs: list[int]
+    telling: Telling | None
+    digest: bytes
+    version: int
+    news: dict[str, str]
 
 
 class Detecting:
@@ -54,46 +78,41 @@ class Detecting:
 
     def __init__(self, config: Detect, schema: Schema) -> None:
         self.schema: Final = replace(schema, channels=(*schema.channels, *config.added()))
+        self._config, self._read = config, schema
         self._columns = len(self.schema.channels) - len(schema.channels)
-        self._judge: Judge | None = None
-        self._inputs: list[int] = []
-        self._digest = b""
-        self._news: dict[str, str] = {}
+        self._model: _Model | None = None
         self._state: State | None = None
+        self._told: list[Readings] = []
+        self._news: dict[str, str] = {}
+        self._seen = mark_of(config.model)
         try:
-            served = open_model(config.model, config.public_key)
-            self._serve(config, schema, served)
+            if (model := _made(config, schema)) is not None:
+                self._take(model)
         except (ConfigError, NeverRetry) as error:
             _LOG.error("no model serves: nothing is detected", extra={"stage": config.name, "reason": str(error)})
 
-    def _serve(self, config: Detect, schema: Schema, served: Served) -> None:
-        package = served.package
-        for misfit in misfits(package, config.channels, schema):
-            raise NeverRetry(f"{package.manifest.file_name} does not fit: {misfit.message}")
-        judge = serve(package, rate_hz=config.rate_hz, gap_s=config.gap_max_s)
-        names = [channel.name for channel in schema.channels]
-        read = config.channels or tuple(one.name for one in package.manifest.inputs)
-        self._inputs = [names.index(name) for name in read]
-        self._judge, self._digest = judge, served.digest
-        self._news = {
-            "stage": config.name,
-            "model": package.manifest.file_name,
-            "cost": str(served.cost),
-        }
+    def _take(self, model: _Model) -> None:
+        """This model looks at the rows that come."""
+        self._model, self._state, self._news = model, None, model.news
 
     def __call__(self, readings: Readings, /) -> Readings:
         """Say of each row what the judge says."""
         new = np.full((len(readings), self._columns), np.nan)
-        if self._judge is not None:
+        if self._model is not None:
             if self._news:  # not where a configuration is only checked
                 _LOG.info("a model serves", extra=self._news)
                 self._news = {}
-            valid = usable(readings)[:, self._inputs]
-            said = self._judge(readings.time_ns, readings.value[:, self._inputs], valid, self._state)
+            inputs = self._model.inputs
+            said = self._model.judge(
+                readings.time_ns, readings.value[:, inputs], usable(readings)[:, inputs], self._state
+            )
             self._state = said.state or None
             new[:, _SCORE], new[:, _P], new[:, _ALARM] = said.score, said.p, said.alarm
+            new[:, _MODEL] = self._model.version
             if self._columns > _SHARES:
-                new[:, _SHARES:] = _shares(said.contribution, said.score)
+                new[:, _SHARES:] = shares(said.contribution, said.score)
+            if self._model.telling is not None:
+                self._told += self._model.telling(_columns(readings, inputs, self._model.telling.inputs), said)
         nothing = np.isnan(new)
         alarmed = ~nothing & (new[:, _ALARM : _ALARM + 1] == 1.0)
         flag = np.where(nothing, Flag.MISSING, np.where(alarmed, Flag.SUSPECT, Flag.PASS)).astype(np.uint8)
@@ -111,32 +130,99 @@ class Detecting:
         """Nothing is held back."""
         return Readings.empty(self.schema)
 
+    def take_told(self) -> list[Readings]:
+        """See `Teller`."""
+        told, self._told = self._told, []
+        return told
+
     def state(self) -> bytes:
-        """The judge's state, and whose it is."""
+        """The judge's state, the rows events are told with, and whose they are."""
+        if self._model is None:
+            return msgspec.msgpack.encode(_Memory(b"", None))
         arrays = None
         if self._state is not None:
             arrays = {name: _packed(np.asarray(array)) for name, array in self._state.items()}
-        return msgspec.msgpack.encode(_Memory(self._digest, arrays))
+        telling = self._model.telling.state() if self._model.telling else b""
+        return msgspec.msgpack.encode(_Memory(self._model.digest, arrays, telling))
 
     def restore(self, state: bytes) -> None:
         """Go on with the state of another life; where that had another model, this one starts anew."""
         memory = msgspec.msgpack.decode(state, type=_Memory)
-        if memory.digest != self._digest or not memory.state or self._judge is None:
+        model = self._model
+        if model is None or memory.digest != model.digest or not memory.state:
             return
         arrays = {name: _unpacked(array) for name, array in memory.state.items()}
-        k = len(self._inputs)
+        k = len(model.inputs)
         try:  # a row that nobody keeps: what is said of it does not matter, that it can be is
-            self._judge(arrays["last_ns"].reshape(1) + 1, np.zeros((1, k)), np.zeros((1, k), np.bool_), arrays)
+            model.judge(arrays["last_ns"].reshape(1) + 1, np.zeros((1, k)), np.zeros((1, k), np.bool_), arrays)
         except (KeyError, IndexError, TypeError) as error:
             raise ValueError(f"a state of another detector: {error}") from error
+        if model.telling is not None:
+            model.telling.restore(memory.telling)
         self._state = arrays
 
+    # ------------------------------------------------------------ another model
 
-def _shares(contribution: NDArray[np.float64], score: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, k) of each input in the score; 0 of a score of 0, NaN where there is none."""
-    shares = np.where(np.isnan(score)[:, None], np.nan, np.zeros(contribution.shape))
-    np.divide(contribution, score[:, None], out=shares, where=score[:, None] > 0.0)
-    return shares
+    def maybe_renewal(self) -> Callable[[], Callable[[], None]] | None:
+        """See `Renewable`: a look at one file says whether there is another model."""
+        mark = mark_of(self._config.model)
+        if mark == self._seen:
+            return None
+        self._seen = mark
+        return self._renewal
+
+    def _renewal(self) -> Callable[[], None]:
+        """Verify, try and make the model that is there now; what is given takes it."""
+        name = self._config.name
+        try:
+            model = _made(self._config, self._read, but=self._model.digest if self._model else b"")
+        except (ConfigError, NeverRetry) as error:
+            serves = self._model.news["model"] if self._model else "none"
+            extra = {"stage": name, "reason": str(error), "serves": serves}
+            return lambda: _LOG.error("a new model does not serve: the one before does", extra=extra)
+        return lambda: None if model is None else self._switch(model)
+
+    def _switch(self, model: _Model) -> None:
+        """What is open is told, and the new model starts anew."""
+        if self._model is not None and self._model.telling is not None:
+            self._told += self._model.telling.close()
+        self._take(model)
+
+
+def _made(config: Detect, schema: Schema, but: bytes = b"") -> _Model | None:
+    """The model a configuration names, made for a schema; None where it is the one with the digest `but`.
+
+    Raises:
+        ConfigError, NeverRetry: none serves; the message says why.
+    """
+    served = open_model(config.model, config.public_key)
+    if served.digest == but:
+        return None
+    package = served.package
+    for misfit in misfits(package, config.channels, schema):
+        raise NeverRetry(f"{package.manifest.file_name} does not fit: {misfit.message}")
+    judge = serve(package, rate_hz=config.rate_hz, gap_s=config.gap_max_s)
+    names = [channel.name for channel in schema.channels]
+    inputs = [names.index(name) for name in config.reads(package)]
+    version = package.manifest.version
+    telling = None
+    if config.event_rows and judge.alarming is not None:
+        read = replace(schema, channels=tuple(schema.channels[column] for column in inputs))
+        telling = Telling(read, config.name, judge, version, config.event_rows)
+    news = {"stage": config.name, "model": package.manifest.file_name, "cost": str(served.cost)}
+    return _Model(judge, inputs, telling, served.digest, version, news)
+
+
+def _columns(readings: Readings, columns: list[int], schema: Schema) -> Readings:
+    """Some columns of readings."""
+    return Readings.trusted(
+        schema,
+        readings.time_ns,
+        readings.value[:, columns],
+        readings.u[:, columns],
+        readings.flag[:, columns],
+        readings.reason[:, columns],
+    )
 
 
 def _packed(array: NDArray[Any]) -> _Array:

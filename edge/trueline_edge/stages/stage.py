@@ -26,7 +26,7 @@ from trueline_wire.readings import Flag, Readings, Reason, worst_flag
 from trueline_wire.settings import Objection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -34,10 +34,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Objection",
+    "Renewable",
     "Stage",
     "StageConfig",
     "StageSettings",
     "Stateless",
+    "Teller",
     "Thinner",
     "apply_verdict",
     "channel_mask",
@@ -89,6 +91,29 @@ class Thinner(Stage, Protocol):
 
     insignificant: int
     """Rows left out since the stage was made."""
+
+
+@runtime_checkable
+class Teller(Stage, Protocol):
+    """A stage that has more to tell than its channels hold: events, each a stream of its own."""
+
+    def take_told(self) -> list[Readings]:
+        """What is to be told since it was last asked: one frame each, on the event lane, with the rows at hand."""
+        raise NotImplementedError
+
+
+@runtime_checkable
+class Renewable(Stage, Protocol):
+    """A stage that follows a file while it runs."""
+
+    def maybe_renewal(self) -> Callable[[], Callable[[], None]] | None:
+        """Asked now and then, in the thread that calls the stage: is there something new?
+
+        Returns:
+            None where there is not; else what gets it ready. That may take seconds, runs in any thread, and gives what
+            puts it to work: to be called between two batches, in the thread that calls the stage.
+        """
+        raise NotImplementedError
 
 
 class StageConfig(Protocol):
