@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import msgspec
 
 from trueline_edge.publish.config import LinkConfig
-from trueline_edge.sources import ChannelConfig, JoinConfig, SourceConfig
+from trueline_edge.sources import ChannelConfig, JoinConfig, SimulatedConfig, SourceConfig
 from trueline_edge.spool.config import SpoolConfig
-from trueline_edge.stages import Detect, StageChoice
+from trueline_edge.stages import Detect, StageChoice, Timing
 from trueline_wire.columns import VALUES_MAX
 from trueline_wire.errors import ConfigError
 from trueline_wire.frame import ROWS_MAX
@@ -127,6 +127,18 @@ class StreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                 yield misfit._replace(path=("source", *misfit.path))
         yield from self._misfits()[0]
 
+    def interval_s(self) -> float | None:
+        """Nominal time from row to row, by the stage `timing` or the source; None where neither says."""
+        for stage in self.stages:
+            if isinstance(stage, Timing) and stage.interval_s is not None:
+                return stage.interval_s
+        match self.source:
+            case SimulatedConfig(rate_hz=rate_hz):
+                return 1.0 / rate_hz
+            case JoinConfig(period_s=period_s):
+                return period_s
+        return None
+
     def event_streams(self) -> list[str]:
         """Names of the streams in which its detectors tell events."""
         return [f"{self.name}.{stage.name}" for stage in self.stages if isinstance(stage, Detect) and stage.event_rows]
@@ -144,6 +156,8 @@ class StreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             return found, len(self.channels)
         for position, stage in enumerate(self.stages):
             misfits = list(stage.objections(schema))
+            if isinstance(stage, Detect) and not misfits and (interval_s := self.interval_s()) is not None:
+                misfits += stage.misfits_in_time(interval_s)
             if schema.thinning is not None:
                 misfits.append(Objection((), "stands behind a stage that leaves rows out", "put that one last"))
             if not misfits and stage.kind != "judge":

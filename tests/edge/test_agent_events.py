@@ -262,11 +262,11 @@ def test_two_streams_that_would_tell_under_one_name_are_refused(tmp_path: Path) 
     [[stream]]
     name = "valve.odd"
     source = {{ type = "simulated" }}
-    channel = [{{ name = "a", signal = {{ mean = 1.0 }} }}]
+    channel = [{{ name = "a", signal = {{ kind = "noise" }} }}]
     [[stream]]
     name = "valve"
     source = {{ type = "simulated" }}
-    channel = [{{ name = "a", signal = {{ mean = 1.0 }} }}, {{ name = "b", signal = {{ mean = 1.0 }} }}]
+    channel = [{{ name = "a", signal = {{ kind = "noise" }} }}, {{ name = "b", signal = {{ kind = "noise" }} }}]
     [[stream.stage]]
     type = "detect"
     name = "odd"

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from model_kit import KEY, STRANGER, calibrated, network_package, package, pca_package, ring, rows
+from model_kit import KEY, STRANGER, calibrated, network_package, package, pca_package, ring, rows, text_of
 
+from trueline_edge.config import load_config
 from trueline_edge.inference.store import ModelStore
 from trueline_edge.stages import Detect, Fuse
 from trueline_edge.stages.detect import AlarmRate
 from trueline_model.event import event_of
 from trueline_model.package import Package, write_package
+from trueline_wire.errors import ConfigError
 from trueline_wire.readings import Channel, Flag, Readings, Reason, Schema
 
 if TYPE_CHECKING:
@@ -294,6 +296,40 @@ def test_the_configuration_a_person_writes(tmp_path: Path) -> None:
     fused = Fuse(name="f", inputs=("a",)).stage(SCHEMA).schema
     assert not objections(config, fused)
     assert config.rate_hz == 0.001
+
+
+@pytest.mark.parametrize(
+    ("rows_come", "said"),
+    [
+        ("rate_hz = 1.0", None),
+        ("rate_hz = 1.5", None),
+        ("rate_hz = 0.2", "5 s, and the model's 8 rows were 1 s apart"),
+        ("rate_hz = 10.0", "0.1 s, and the model's 8 rows were 1 s apart"),
+        ("rate_hz = 0.05", "would never say anything"),
+    ],
+)
+def test_a_model_is_for_rows_that_come_as_they_did_where_it_was_trained(
+    tmp_path: Path, rows_come: str, said: str | None
+) -> None:
+    """Trained on a row a second with windows of 8: `check` refuses rows so rare that it starts anew with each."""
+    file(tmp_path, NETWORK)
+    text = f"""
+    device = "d"
+    state = "state"
+    cloud = {{ public_key = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=" }}
+    link = [{{ protocol = "coap", host = "127.0.0.1" }}]
+    [[stream]]
+    name = "s"
+    source = {{ type = "simulated", {rows_come} }}
+    channel = [{{ name = "a", signal = {{ kind = "noise" }} }}, {{ name = "b", signal = {{ kind = "noise" }} }}]
+    stage = [{{ type = "detect", name = "d", model = "model.tlm", public_key = "{text_of(KEY.public)}" }}]
+    """
+    (tmp_path / "agent.toml").write_text(text)
+    if said is None:
+        load_config(tmp_path / "agent.toml")
+        return
+    with pytest.raises(ConfigError, match=said):
+        load_config(tmp_path / "agent.toml")
 
 
 def test_an_agent_without_a_model_does_not_pay_for_one() -> None:

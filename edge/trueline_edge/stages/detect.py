@@ -38,6 +38,8 @@ __all__ = ["AlarmRate", "Detect"]
 _KEY_SIZE: Final = 32
 _NAME_MAX: Final = 100
 _EVENT_ROWS_MAX: Final = 10_000
+_OTHER_PACE: Final = 2.0
+"""A model that remembers rows was trained on other motion, where they come so many times faster or slower."""
 
 
 class AlarmRate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -137,6 +139,33 @@ class Detect(StageSettings, frozen=True, kw_only=True, tag="detect"):
             yield Objection(("alarm",) if self.alarm else ("model",), str(error))
         except NeverRetry as error:
             yield Objection(("model",), str(error))
+
+    def misfits_in_time(self, interval_s: float) -> Iterator[Objection]:
+        """Why a model that remembers rows is not for rows that come at this interval.
+
+        Args:
+            interval_s: nominal time from row to row.
+        """
+        from trueline_edge.inference.serving import open_model, serve  # noqa: PLC0415 - paid for where it is used
+
+        try:
+            package = open_model(self.model, self.public_key).package
+            judge = serve(package, gap_s=self.gap_max_s)
+        except (ConfigError, NeverRetry):  # said by `objections`
+            return
+        trained_s, rows = package.manifest.interval_s, judge.detector.warm_up
+        if rows and interval_s > judge.gap_s:
+            yield Objection(
+                ("gap_max_s",) if self.gap_max_s else ("model",),
+                f"rows come each {interval_s:g} s, and after {judge.gap_s:g} s without one the model, which wants "
+                f"{rows + 1} of them, starts anew: it would never say anything",
+            )
+        elif rows and not 1.0 / _OTHER_PACE <= interval_s / trained_s <= _OTHER_PACE:
+            yield Objection(
+                ("model",),
+                f"rows come each {interval_s:g} s, and the model's {rows + 1} rows were {trained_s:g} s apart",
+                "train on this stream, or bring it to that interval with the source 'join'",
+            )
 
     def reads(self, package: Package) -> tuple[str, ...]:
         """The channels it reads, in the order of the package's inputs."""
