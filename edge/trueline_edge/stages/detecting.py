@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Detecting"]
 
 _LOG: Final = logging.getLogger(__name__)
+_MISSING, _PASS = np.uint8(Flag.MISSING), np.uint8(Flag.PASS)
+_NOT_SAID, _NO_REASON = np.uint32(Reason.MISSING), np.uint32(0)
 _SCORE, _P, _ALARM, _MODEL, _SHARES = range(5)
 
 
@@ -114,10 +116,12 @@ class Detecting:
             if self._model.telling is not None:
                 self._told += self._model.telling(_columns(readings, inputs, self._model.telling.inputs), said)
         nothing = np.isnan(new)
-        alarmed = ~nothing & (new[:, _ALARM : _ALARM + 1] == 1.0)
-        flag = np.where(nothing, Flag.MISSING, np.where(alarmed, Flag.SUSPECT, Flag.PASS)).astype(np.uint8)
-        reason = np.where(nothing, Reason.MISSING, np.where(alarmed, Reason.MULTI_VARIATE, 0)).astype(np.uint32)
-        return Readings(
+        flag = np.where(nothing, _MISSING, _PASS)
+        reason = np.where(nothing, _NOT_SAID, _NO_REASON)
+        if (alarmed := new[:, _ALARM] == 1.0).any():
+            said_then = alarmed[:, None] & ~nothing
+            flag[said_then], reason[said_then] = Flag.SUSPECT, Reason.MULTI_VARIATE
+        return Readings.trusted(
             self.schema,
             readings.time_ns,
             np.concatenate([readings.value, new], axis=1),

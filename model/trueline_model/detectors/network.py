@@ -17,7 +17,7 @@ import numpy as np
 from trueline_model.detector import Parts, Scored
 from trueline_model.detectors.settings import DetectorSettings, ScaledDetector
 from trueline_model.rows import row_sum
-from trueline_model.windows import Windower
+from trueline_model.windows import Windower, overlapping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,8 @@ _BLOCK = 128
 Model = Callable[["NDArray[np.float32]"], "NDArray[np.float32]"]
 """(m, rows, k) in scales -> (m, rows, k) reconstructed, or (m, k) the last row forecast, or (m,) scores.
 
-A window's answer must not depend on which windows come with it."""
+A window's answer must not depend on which windows come with it. Where a model has `prepared`, it is given windows of
+what that makes of rows."""
 
 
 class Network(DetectorSettings, frozen=True, kw_only=True, tag="network"):
@@ -106,18 +107,28 @@ class NetworkDetector(ScaledDetector[Network]):
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Contributions of the channels to each window, (m, k), and which windows can be judged, (m,)."""
         found, speaks = np.zeros((len(window), self.width)), np.zeros(len(window), np.bool_)
+        small = self._once(window, lambda rows: rows.astype(np.float32))
+        prepared = getattr(self.model, "prepared", None)
+        given = small[:, : self.recipe.rows] if prepared is None else self._once(small[:, : self.recipe.rows], prepared)
         for start in range(0, len(window), _BLOCK):
             part = slice(start, start + _BLOCK)
-            found[part], speaks[part] = self._judge_block(window[part], valid[part])
+            found[part], speaks[part] = self._judge_block(given[part], small[part], valid[part])
         return found, speaks
 
+    def _once(self, window: NDArray[Any], work: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
+        """Windows of what is made of each row for itself: where they overlap, each row is made once."""
+        if self.recipe.stride > 1 or not len(window):
+            return work(window)
+        rows = work(np.concatenate([window[0], window[1:, -1]]))
+        return overlapping(rows, window.shape[1])
+
     def _judge_block(
-        self, window: NDArray[np.float64], valid: NDArray[np.bool_]
+        self, given: NDArray[Any], window: NDArray[np.float32], valid: NDArray[np.bool_]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """As `_judge`, of at least one window and at most `_BLOCK`."""
+        """As `_judge`, of at least one window and at most `_BLOCK`; `given` is what the network sees of them."""
         output, whole = self.recipe.output, bool(valid.all())
         enough = np.full(len(window), fill_value=True) if whole else valid.mean(axis=(1, 2)) >= self.recipe.valid_min
-        answer = self.model(window[:, : self.recipe.rows].astype(np.float32))
+        answer = self.model(np.ascontiguousarray(given))
         if output == "score":
             count = valid.sum(axis=1)
             share = count / np.maximum(count.sum(axis=1, keepdims=True), 1)
@@ -128,13 +139,19 @@ class NetworkDetector(ScaledDetector[Network]):
             answer = answer[:, None]
         elif last:
             answer = answer[:, -1:]
-        off = answer - target
+        off = np.subtract(answer, target, order="C")
         if whole:
-            return np.einsum("mrk,mrk->mk", off, off) / (off.shape[1] * self.width), enough
+            return _squares(off) / (off.shape[1] * self.width), enough
         off[~there] = 0.0
         count = there.sum(axis=(1, 2))
-        return np.einsum("mrk,mrk->mk", off, off) / np.maximum(count, 1)[:, None], enough & (count > 0)
+        return _squares(off) / np.maximum(count, 1)[:, None], enough & (count > 0)
 
     def parts(self) -> Parts:
         """As `Detector`; the network travels beside it."""
         return self.recipe.parts(centre=self.scale.centre, scale=self.scale.scale)
+
+
+def _squares(off: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(m, rows, k): the sums over the rows of the squares, (m, k)."""
+    total: NDArray[np.float32] = np.einsum("mrk,mrk->mk", off, off)
+    return total.astype(np.float64)
