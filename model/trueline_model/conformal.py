@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Calibration", "calibrate"]
+__all__ = ["Calibration", "beyond_counting", "calibrate"]
 
 KEPT_MAX = 1000
 """Scores kept of a calibration: its highest exactly, and as many quantiles of the others as fit."""
@@ -63,14 +63,7 @@ class Calibration:
 
     def surprise(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
         """-log10 p (n,), with the tail where calibration ends; NaN where the score is."""
-        decades = -np.log10(self.p(score))
-        if self.tail is None:
-            return decades
-        beyond = -self.tail.log_survival(score) / _LN10
-        # The tail takes over where fewer than EXCEEDANCES_MIN scores of calibration are left to count.
-        few = -np.log10((1.0 + EXCEEDANCES_MIN) / (self.rows + 1.0))
-        extended = np.maximum(few, beyond)
-        return np.where(decades >= few, np.where(np.isfinite(score), extended, np.nan), decades)
+        return beyond_counting(self.p(score), score, np.float64(self.rows), self.tail)
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
         """What to keep of it in a package."""
@@ -91,6 +84,18 @@ class Calibration:
         if len(tail) not in (0, 4) or not len(level) or np.any(np.diff(level) < 0.0) or np.any(np.diff(above) > 0.0):
             raise ConfigError("the calibration is no calibration: make the package again")
         return cls(level, above, beyond, int(array(arrays, "rows", 0)), Tail(*map(float, tail)) if len(tail) else None)
+
+
+def beyond_counting(
+    p: NDArray[np.float64], score: NDArray[np.float64], rows: NDArray[np.float64] | np.float64, tail: Tail | None
+) -> NDArray[np.float64]:
+    """-log10 p (n,), with the tail where fewer than `EXCEEDANCES_MIN` of so many rows are left to count."""
+    decades = -np.log10(p)
+    if tail is None:
+        return np.asarray(decades)
+    few = -np.log10((1.0 + EXCEEDANCES_MIN) / (rows + 1.0))
+    extended = np.maximum(few, -tail.log_survival(score) / _LN10)
+    return np.where(decades >= few, np.where(np.isfinite(score), extended, np.nan), decades)
 
 
 def calibrate(score: NDArray[np.float64]) -> Calibration:

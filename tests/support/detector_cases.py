@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trueline_model.detectors import Chart, Cusum, Deviation, Ensemble, Forest, Innovation, Network, Patches, Pca
+from trueline_model.detectors import (
+    Chart,
+    Cusum,
+    Deviation,
+    Ensemble,
+    Forest,
+    Innovation,
+    Network,
+    Novelty,
+    Patches,
+    Pca,
+)
 from trueline_model.scale import fit_scale
 from trueline_model.series import Series, make_series
 
@@ -33,10 +44,17 @@ CASES = {
     "chart, fixed": Chart(smoothing=0.1, memory_rows=0, scaling="standard"),
     "cusum": Cusum(),
     "page-hinkley": Cusum(against="mean", memory_rows=50),
+    "novelty of rows": Novelty(rows=1, memory_rows=300),
+    "novelty of windows": Novelty(rows=4, memory_rows=100, stride=3, neighbours=2, scaling="standard"),
     "patches": Patches(rows=4, bank=40, clip=1e3),
     "patches, shape": Patches(rows=4, bank=40, level=False, mean_rows=3, clip=1e3),
     "ensemble, Fisher": Ensemble(members=(Pca(), Innovation()), mean_rows=2),
     "ensemble, Tippett": Ensemble(members=(Deviation(), Patches(rows=4, bank=40, clip=1e3)), combine="highest"),
+    "ensemble with a memory": Ensemble(
+        members=(Novelty(rows=1, memory_rows=100), Novelty(rows=4, memory_rows=100, clip=100.0)),
+        combine="highest",
+        memory_rows=120,
+    ),
     "forest": Forest(sample=64),
     "pca both, mean of 10": Pca(variance_kept=0.8, statistic="both", mean_rows=10, scaling="standard"),
 }

@@ -13,6 +13,7 @@ from trueline_model.detectors.ensemble import Ensemble
 from trueline_model.detectors.forest import Forest
 from trueline_model.detectors.innovation import Innovation
 from trueline_model.detectors.network import Network
+from trueline_model.detectors.novelty import Novelty
 from trueline_model.detectors.patches import Patches
 from trueline_model.detectors.pca import Pca
 from trueline_wire.errors import ConfigError
@@ -31,12 +32,13 @@ __all__ = [
     "Forest",
     "Innovation",
     "Network",
+    "Novelty",
     "Patches",
     "Pca",
     "detector_from",
 ]
 
-AnyRecipe = Chart | Cusum | Deviation | Ensemble | Forest | Innovation | Network | Patches | Pca
+AnyRecipe = Chart | Cusum | Deviation | Ensemble | Forest | Innovation | Network | Novelty | Patches | Pca
 """Every recipe, told apart by `detector`."""
 
 DETECTORS: Final = {
@@ -47,6 +49,7 @@ DETECTORS: Final = {
     "forest": Forest,
     "innovation": Innovation,
     "network": Network,
+    "novelty": Novelty,
     "patches": Patches,
     "pca": Pca,
 }

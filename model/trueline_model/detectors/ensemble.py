@@ -3,7 +3,8 @@
 Each member's score becomes a surprise (-log10 p) against rows it was not fitted to, so members with different scales
 have one vote each; the mean surprise is Fisher's combination (Statistical Methods for Research Workers, 1925) and the
 highest is Tippett's (1931), as `combine` says. Members go together, so neither is a p-value again: the ensemble is
-calibrated like any other detector.
+calibrated like any other detector. With a memory, p-values are counted among the last scores (`recalibration`): one
+member whose scores drift away does not drown the others.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from trueline_model.detectors.chart import Chart
 from trueline_model.detectors.cusum import Cusum
 from trueline_model.detectors.deviation import Deviation
 from trueline_model.detectors.innovation import Innovation
+from trueline_model.detectors.novelty import Novelty
 from trueline_model.detectors.patches import Patches
 from trueline_model.detectors.pca import Pca
 from trueline_model.detectors.settings import judged
+from trueline_model.recalibration import MEMORY_MIN, Recalibration
 from trueline_model.rows import running_mean
 from trueline_wire.errors import ConfigError
 
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ensemble", "EnsembleDetector", "Member"]
 
-Member = Chart | Cusum | Deviation | Innovation | Patches | Pca
+Member = Chart | Cusum | Deviation | Innovation | Novelty | Patches | Pca
 
 
 class Ensemble(
@@ -49,12 +52,14 @@ class Ensemble(
         combine: "mean" of the surprises (Fisher) or the "highest" (Tippett).
         folds: blocks of time each recording is cut into for calibration, two at least.
         mean_rows: the score is the mean of that many rows.
+        memory_rows: scores of each member that p-values are counted among while it runs; 0: those of calibration.
     """
 
     members: tuple[Member, ...]
     combine: Literal["mean", "highest"] = "mean"
     folds: int = 3
     mean_rows: int = 1
+    memory_rows: int = 0
 
     def __post_init__(self) -> None:
         if len(self.members) < 2:  # noqa: PLR2004 - two make a combination
@@ -63,6 +68,8 @@ class Ensemble(
             raise ValueError(f"folds {self.folds} must be at least 2")
         if self.mean_rows < 1:
             raise ValueError(f"mean_rows {self.mean_rows} must be at least 1")
+        if self.memory_rows and self.memory_rows < MEMORY_MIN:
+            raise ValueError(f"memory_rows {self.memory_rows} must be 0, or at least {MEMORY_MIN}")
 
     def fit(self, series: Sequence[Series], seed: int = 0) -> EnsembleDetector:
         """Members fitted to all rows; calibrated with each block of rows scored by members fitted to the others."""
@@ -119,7 +126,12 @@ class EnsembleDetector:
             own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)} if state else None
             scored = member.score(value, valid, own)
             left |= {prefix + k: v for k, v in scored.state.items()}
-            decades = calibration.surprise(scored.score)
+            if self.recipe.memory_rows:
+                known = {k.removeprefix("p."): v for k, v in own.items() if k.startswith("p.")} if own else None
+                _, decades, memory = Recalibration(calibration, self.recipe.memory_rows)(scored.score, known)
+                left |= {f"{prefix}p.{k}": v for k, v in memory.items()}
+            else:
+                decades = calibration.surprise(scored.score)
             said = np.isfinite(decades)
             share = np.zeros(value.shape)
             weight = np.where(said & (scored.score > 0.0), decades, 0.0)
