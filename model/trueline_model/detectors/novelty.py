@@ -174,7 +174,7 @@ class NoveltyDetector(ScaledDetector[Novelty]):
         far = far / np.maximum(pairs, 1.0)
         if pairs.min() < least:
             far[pairs < least] = np.inf
-        near = far.argmin(keepdims=True) if wanted == 1 else np.sort(np.argpartition(far, wanted - 1)[:wanted])
+        near = far.argmin(axis=0, keepdims=True) if wanted == 1 else np.sort(np.argpartition(far, wanted - 1)[:wanted])
         near = near[np.isfinite(far[near])]
         if not len(near):
             return np.full(self.width, np.nan)
