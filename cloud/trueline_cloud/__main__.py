@@ -256,8 +256,10 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from trueline_cloud.learning.command import run  # noqa: PLC0415
-
+    if options.target or options.life:
+        from trueline_cloud.learning.prediction.command import run  # noqa: PLC0415
+    else:
+        from trueline_cloud.learning.command import run  # noqa: PLC0415
     return run(options, _state(options), parse_time)
 
 

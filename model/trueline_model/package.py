@@ -122,7 +122,7 @@ class Manifest(_Struct, frozen=True, kw_only=True):
         name: of the model; versions of one model share it.
         version: grows.
         created: UTC.
-        kind: which detector: a key of `trueline_model.detectors.DETECTORS`.
+        kind: which detector: a key of `trueline_model.detectors.DETECTORS`; or `prediction`.
         settings: its recipe, plain values: window, stride and what else it has.
         inputs: the channels it reads, in order.
         interval_s: between rows, as it was trained; a row that comes much later begins anew.

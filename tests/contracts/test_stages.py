@@ -15,7 +15,7 @@ import pytest
 import wander_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_kit import KEY, calibrated, kept, network_package, pca_package
+from model_kit import KEY, calibrated, kept, network_package, pca_package, prediction_package
 
 from trueline_edge.pipeline import Pipeline
 from trueline_edge.stages import (
@@ -33,6 +33,7 @@ from trueline_edge.stages import (
     Neighbours,
     Noise,
     Normalise,
+    Predict,
     RateOfChange,
     SelfCalibrate,
     Significance,
@@ -119,6 +120,14 @@ STAGES |= {
     "detect": Detect(name="d", model=MODEL, public_key=KEY.public),
     "detect, a network on two channels": Detect(
         name="d", model=NETWORK, public_key=KEY.public, channels=("c", "a"), details=True, gap_max_s=30.0
+    ),
+}
+PREDICTION = {"name": "p", "unit": "Cel", "public_key": KEY.public, "channels": ("c", "a")}
+STAGES |= {
+    "predict, without a model": Predict(model=MODEL / "nowhere", **PREDICTION),
+    "predict": Predict(model=kept(prediction_package(), "prediction"), **PREDICTION),
+    "predict, by steps of time": Predict(
+        model=kept(prediction_package(step_s=3.0), "prediction-steps"), coverage=0.5, **PREDICTION
     ),
 }
 STAGES |= {

@@ -17,9 +17,11 @@ from trueline_edge.inference.trial import Cost, Limits, Tried
 from trueline_model.alarm import Alarm, fit_alarm
 from trueline_model.conformal import calibrate
 from trueline_model.detectors import Network, Pca
+from trueline_model.interval import fit_intervals
 from trueline_model.judge import judge_of
 from trueline_model.load import golden_of
 from trueline_model.package import Golden, Input, Manifest, Package, Trained, read_package, write_package
+from trueline_model.prediction import KIND, Feature, Prediction, Rehearsal
 from trueline_model.scale import fit_scale
 from trueline_model.series import make_series
 from trueline_wire.keys import KeyRing, SigningKey
@@ -138,6 +140,41 @@ def pca_package(version: int = 1, *, k: int = 2, **changes: Any) -> Package:
         manifest=manifest(kind=kind, settings=settings, version=version, inputs=_inputs(k), **changes),
         arrays=arrays,
         golden=golden_of(detector, value, np.isfinite(value)),
+    )
+
+
+def prediction_package(version: int = 1, *, step_s: float = 0.0, most: float | None = None, **changes: Any) -> Package:
+    """A package that predicts the mean of channel a over four steps, give or take half; changes are the manifest's."""
+    from tflite_kit import Layer, dense_network  # noqa: PLC0415 - needs LiteRT
+
+    recipe = Prediction(
+        target="mean of a",
+        unit="Cel",
+        rows=4,
+        features=(Feature(0), Feature(1, "change")),
+        origin=20.0,
+        span=10.0,
+        step_s=step_s,
+        most=most,
+    )
+    mean = np.tile([0.25, 0.0], 4)
+    network = dense_network([Layer(np.stack([mean] * 3), np.array([-0.5, 0.0, 0.5]))], (4, 2), (3,), relu=False)
+    arrays = {"centre": np.array([20.0, 0.0]), "scale": np.array([10.0, 1.0])}
+    rng = np.random.default_rng(4)
+    said = 20.0 + np.array([-5.0, 0.0, 5.0]) + np.zeros((400, 1))
+    intervals = fit_intervals(said, 20.0 + rng.normal(0.0, 3.0, 400), np.arange(400) // 4, floor=0.1)
+    predictor = recipe.predictor(arrays, 2, _runner(network, (4, 2), (3,)))
+    value = rows(40, 1)
+    value[20, 0] = np.nan
+    described = manifest(
+        kind=KIND, settings=predictor.parts().settings, version=version, inputs=_inputs(2), golden_tolerance=0.01
+    )
+    return Package(
+        manifest=msgspec.structs.replace(described, **changes),
+        arrays=arrays,
+        golden=golden_of(Rehearsal(predictor, described.interval_s), value, np.isfinite(value)),
+        network=network,
+        calibration=intervals.arrays(),
     )
 
 

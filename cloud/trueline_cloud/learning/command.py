@@ -6,18 +6,15 @@ appear under their names when they are whole, and a version is never written twi
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from trueline_cloud.learning.files import next_version, recordings_of, say, write_whole
 from trueline_cloud.learning.fit import fit_network
 from trueline_cloud.learning.options import parse_rate
 from trueline_cloud.learning.pack import measured, pack
-from trueline_cloud.learning.recordings import Recording, read_folder, read_readings
 from trueline_cloud.learning.report import page
 from trueline_cloud.learning.search import Budget, Choice, search
 from trueline_cloud.learning.train import Epoch, TrainSettings
@@ -55,15 +52,15 @@ def run(options: argparse.Namespace, state: Path, parse_time: Callable[[str], in
         ConfigError: an option is wrong, or the recordings cannot carry a model.
     """
     alarm = _alarm(options)
-    recordings = _recordings(options, state, parse_time)
+    recordings = recordings_of(options, state, parse_time)
     series = [each.series for each in recordings]
     settings = TrainSettings(epochs_max=options.epochs, seed=options.seed)
-    _say(f"{sum(map(len, series)):,} rows of {len(series[0].channels)} channels in {len(series)} recordings")
+    say(f"{sum(map(len, series)):,} rows of {len(series[0].channels)} channels in {len(series)} recordings")
     tried = _tried(options, series, settings)
     choice = (
         tried[0] if tried else Choice(options.model, options.rows or _rows(options.model), "window", settings.rate, 0.0)
     )
-    version = _version(options.out, options.name)
+    version = next_version(options.out, options.name)
     options.out.mkdir(parents=True, exist_ok=True)
     checkpoint = options.out / f"{options.name}-{version}.checkpoint.npz"
     fitted = fit_network(
@@ -81,8 +78,8 @@ def run(options: argparse.Namespace, state: Path, parse_time: Callable[[str], in
         raise ConfigError(f"--alarms {options.alarms}: {packed.silent}")
     package = options.out / packed.package.manifest.file_name
     report = package.with_suffix(".html")
-    _write(report, page(fitted, packed, tried).encode())
-    _write(package, write_package(packed.package, SigningKey.load_or_create(state / "cloud.key")))
+    write_whole(report, page(fitted, packed, tried).encode())
+    write_whole(package, write_package(packed.package, SigningKey.load_or_create(state / "cloud.key")))
     checkpoint.unlink(missing_ok=True)
     metrics = packed.package.manifest.metrics
     summary = Summary(str(package), str(report), choice.architecture, choice.rows, packed.silent, metrics)
@@ -93,25 +90,6 @@ def run(options: argparse.Namespace, state: Path, parse_time: Callable[[str], in
 def _alarm(options: argparse.Namespace) -> Alarm:
     events, per_s = parse_rate(options.alarms or "1/week")
     return Alarm(events=events, per_s=per_s)
-
-
-def _recordings(options: argparse.Namespace, state: Path, parse_time: Callable[[str], int]) -> list[Recording]:
-    channels = options.channels.split(",") if options.channels else None
-    if (options.data is None) == (options.stream is None) or (options.stream is None) != (options.device is None):
-        raise ConfigError("say what to learn from: --device D --stream S, or --data PATH")
-    if options.data is not None:
-        return read_folder(options.data, channels=channels, labels=options.labels, interval_s=options.interval_s)
-    from trueline_cloud.storage.reader import JournalReader  # noqa: PLC0415 - a folder needs no store
-    from trueline_cloud.storage.store import NeverHeardOfError  # noqa: PLC0415
-
-    start = -(1 << 63) if options.start is None else parse_time(options.start)
-    end = (1 << 63) - 1 if options.end is None else parse_time(options.end)
-    with contextlib.closing(JournalReader(state, _say)) as reader:
-        try:
-            batches = reader.readings(options.device, options.stream, start, end)
-            return read_readings(f"{options.device}/{options.stream}", batches, channels)
-        except NeverHeardOfError as error:
-            raise ConfigError(f"{error} has never been heard of: see `trueline-cloud ledger`") from None
 
 
 def _tried(options: argparse.Namespace, series: Sequence[Series], settings: TrainSettings) -> list[Choice]:
@@ -125,20 +103,13 @@ def _tried(options: argparse.Namespace, series: Sequence[Series], settings: Trai
         before += [each[:left]] if left > 0 else []
         left -= len(each)
     budget = Budget(options.budget_kb, options.budget_us)
-    return search(before, settings, budget, trials=options.trials, told=lambda n, text: _say(f"trial {n + 1}: {text}"))
+    return search(before, settings, budget, trials=options.trials, told=lambda n, text: say(f"trial {n + 1}: {text}"))
 
 
 def _rows(model: str) -> int:
     if model not in ZOO:
         raise ConfigError(f"--model {model!r}: there are auto, {', '.join(ZOO)}")
     return ZOO[model].rows
-
-
-def _version(folder: Path, name: str) -> int:
-    """One above the highest there is."""
-    pattern = re.compile(re.escape(name) + r"-(\d+)\.tlm")
-    found = [pattern.fullmatch(file.name) for file in folder.glob("*.tlm")] if folder.is_dir() else []
-    return 1 + max((int(match[1]) for match in found if match), default=0)
 
 
 def _rounds(rounds: int) -> Callable[[Epoch], None]:
@@ -162,17 +133,3 @@ def _text(summary: Summary) -> str:
         lines.append(f"faults put into rows held back: average precision {found:.3f}, {loss:+.1%} of it lost to int8")
     lines.append(f"report: {summary.report}")
     return "\n".join(lines + ([f"it raises no alarm: {summary.silent}"] if summary.silent else []))
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Under its name when it is whole."""
-    temporary = file.with_name(file.name + ".part")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)
-
-
-def _say(*text: Any) -> None:
-    print(*text, file=sys.stderr, flush=True)  # noqa: T201 - progress

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from trueline_model.prediction import ANSWER
+
 if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
@@ -28,7 +30,7 @@ class Examples(NamedTuple):
 
     Attributes:
         question: (m, rows, k) float32.
-        answer: (m, rows, k) or (m, k) float32.
+        answer: (m, rows, k), (m, k) or (m, 3) float32.
         counts: as `answer`, 1 where it counts, else 0.
     """
 
@@ -42,13 +44,17 @@ def examples(windows: Windowed, output: str, random: Generator | None) -> Exampl
 
     Args:
         windows: of as many rows as the network sees, and one more for a forecast.
-        output: "reconstruction" or "forecast".
+        output: "reconstruction", "forecast", or the "spread" of the windows' target: two quantiles and the mean.
         random: hides cells; None hides none, for validation.
     """
     value, valid = windows.value, windows.valid
     seen = value[:, :-1] if output == "forecast" else value
     if random is not None:
         seen = np.where(random.random(seen.shape, np.float32) < _HIDDEN, np.float32(0), seen)
+    if output == "spread":
+        assert windows.target is not None  # noqa: S101 - who asks for a spread has said of what
+        answer = np.repeat(windows.target[:, None], ANSWER, axis=1)
+        return Examples(seen, answer, np.ones(answer.shape, np.float32))
     if output == "forecast":
         return Examples(seen, value[:, -1], valid[:, -1].astype(np.float32))
     return Examples(seen, value, valid.astype(np.float32))

@@ -11,20 +11,23 @@ from trueline_wire.errors import ConfigError
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["HELP", "add_options", "parse_rate"]
+__all__ = ["HELP", "add_options", "parse_duration_s", "parse_rate"]
 
 _UNITS_S: Final = {"minute": 60.0, "hour": 3600.0, "day": 86_400.0, "week": 604_800.0, "month": 2_629_746.0}
+_SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _RATE: Final = re.compile(rf"(\d+(?:\.\d+)?)/({'|'.join(_UNITS_S)})")
 
 HELP: Final = """Rows flagged suspect, failed or missing do not train, nor do labelled ones. The first
 70 % of the time train, 15 % say when to stop, 15 % give thresholds. With --model auto a
-search tries networks within the budget.
+search tries networks within the budget. With --target or --life, one that predicts.
 
 Writes NAME-VERSION.tlm, signed with the cloud's key, and NAME-VERSION.html, the report.
 
 examples:
   trueline-cloud train --device pump-7 --stream valve --from 2026-03-01 --to 2026-04-01 --name valve
   trueline-cloud train --data recordings/ --labels anomaly --model autoencoder-conv --name pump --alarms 1/day
+  trueline-cloud train --data engines/ --life rows --most 125 --rows 30 --unit 1 --name life
 """
 
 
@@ -50,6 +53,15 @@ def add_options(command: argparse.ArgumentParser) -> None:
     made.add_argument("--trials", type=int, default=12, metavar="N", help="networks auto tries (12)")
     made.add_argument("--epochs", type=int, default=60, metavar="N", help="rounds over the data, at most (60)")
     made.add_argument("--seed", type=int, default=0, metavar="N", help="same data, same seed, same model (0)")
+    told = command.add_argument_group("to predict something, instead of what is strange (docs/prediction.md)")
+    told.add_argument("--target", metavar="COLUMN", help="predict this channel: at each row, or with --ahead later")
+    told.add_argument("--ahead", metavar="1d", help="its mean over so much time from the row on: 30m, 6h, 1d")
+    told.add_argument("--life", choices=("rows", "h", "d"), help="predict what is left until each recording's end")
+    told.add_argument("--most", type=float, metavar="X", help='more than this is "or more", for --life (125 flights)')
+    told.add_argument("--unit", metavar="UCUM", help="of the target; of the stored channel if not given")
+    told.add_argument("--step", metavar="1h", help="predict from means over so much time; row by row if not given")
+    told.add_argument("--change", metavar="A,B", help="channels of which only the change within the window counts")
+    told.add_argument("--ratio", metavar="A,B", help="likewise, in parts of the channel")
     made.add_argument("--json", action="store_true", help="a summary as one JSON object on stdout")
 
 
@@ -63,3 +75,15 @@ def parse_rate(text: str) -> tuple[float, float]:
     if match is None or float(match[1]) <= 0.0:
         raise ConfigError(f"--alarms {text!r} is no rate: 1/week, 2/day or 0.5/hour is ({', '.join(_UNITS_S)})")
     return float(match[1]), _UNITS_S[match[2]]
+
+
+def parse_duration_s(text: str, option: str) -> float:
+    """Seconds of a text as "1d".
+
+    Raises:
+        ConfigError: it is no duration.
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None or float(match[1]) <= 0.0:
+        raise ConfigError(f"{option} {text!r} is no duration: 90s, 30m, 6h or 1d is")
+    return float(match[1]) * _SECONDS[match[2]]

@@ -7,8 +7,7 @@ package has none. Refuses to know terminals.
 
 from __future__ import annotations
 
-import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -16,11 +15,12 @@ import numpy as np
 from sklearn.metrics import average_precision_score
 
 from trueline_cloud.learning.inject import inject
+from trueline_cloud.learning.manifest import inputs_of, interval_s_of, trained_on
 from trueline_model.alarm import fit_alarm
 from trueline_model.conformal import calibrate
 from trueline_model.detector import score_series
 from trueline_model.load import golden_of
-from trueline_model.package import Input, Manifest, Package, Trained
+from trueline_model.package import Manifest, Package
 from trueline_wire.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ _GOLDEN_SCALES: Final = 4.0
 _TOLERANCE: Final = 0.05
 """Of golden scores: int8 kernels of another processor may round the last step of a sum the other way."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _INJECTIONS: Final = 5
 
 
@@ -90,9 +89,9 @@ def pack(
                 created=datetime.now(UTC),
                 kind="network",
                 settings=settings,
-                inputs=_inputs(fitted.parts.train, units),
-                interval_s=_interval_s(fitted.parts.train),
-                trained=_trained(fitted.parts.train, source),
+                inputs=inputs_of(fitted.parts.train, units),
+                interval_s=interval_s_of(fitted.parts.train),
+                trained=trained_on(fitted.parts.train, source),
                 alarm=msgspec.to_builtins(alarm) if alarming else {},
                 calibrated_s=sum(float(np.ptp(time_ns)) for time_ns, _ in second if len(time_ns)) / 1e9,
                 metrics=metrics,
@@ -166,28 +165,3 @@ def _golden(detector: NetworkDetector, series: Sequence[Series]) -> Golden:
     value = rows.value.copy()
     value[-_GOLDEN_FAULTY:] += _GOLDEN_SCALES * detector.scale.scale
     return golden_of(detector, value, rows.valid)
-
-
-def _inputs(series: Sequence[Series], units: Sequence[str]) -> tuple[Input, ...]:
-    value = np.concatenate([np.where(each.valid, each.value, np.nan) for each in series])
-    low, high = np.nanmin(value, axis=0), np.nanmax(value, axis=0)
-    return tuple(
-        Input(name=name, unit=unit, minimum=float(a), maximum=float(b))
-        for name, unit, a, b in zip(series[0].channels, units, low, high, strict=True)
-    )
-
-
-def _interval_s(series: Sequence[Series]) -> float:
-    steps = np.concatenate([np.diff(each.time_ns) for each in series])
-    return float(np.median(steps[steps > 0])) / 1e9
-
-
-def _trained(series: Sequence[Series], source: str) -> Trained:
-    seen = hashlib.sha256()
-    for each in series:
-        for column in (each.time_ns, np.where(each.valid, each.value, 0.0), each.valid):
-            seen.update(np.ascontiguousarray(column).tobytes())
-    begin, end = (
-        _EPOCH + timedelta(microseconds=int(t) // 1000) for t in (series[0].time_ns[0], series[-1].time_ns[-1])
-    )
-    return Trained(begin=begin, end=end, rows=sum(map(len, series)), source=source, sha256=seen.hexdigest())

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 from typing import TYPE_CHECKING, Any, Final
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 
 from trueline_cloud.learning.inject import KINDS, inject
+from trueline_cloud.learning.pages import LINE, MARK, OTHER, figure_of, picture, table, whole
 from trueline_model.alarm import Alarm, Alarming
 from trueline_model.conformal import Calibration
 from trueline_model.detector import score_series
@@ -26,20 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = ["page"]
 
-_LINE, _OTHER, _MARK = "#4477aa", "#cc6677", "#222222"
 _UNALARMED_P: Final = 0.01
 _WORST: Final = 3
 _AROUND: Final = 60
 _CHANNELS: Final = 3
 _POINTS: Final = 4000
-
-_STYLE: Final = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
-h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}table{border-collapse:collapse;margin:.5rem 0}
-th,td{text-align:left;padding:.2rem .9rem .2rem 0;border-bottom:1px solid #ddd;vertical-align:top}
-td.n{text-align:right;font-variant-numeric:tabular-nums}figure{margin:1rem 0}img{max-width:100%;height:auto}
-figcaption{color:#555}.bad{color:#a3263a;font-weight:600}
-"""
 
 
 def page(fitted: Fitted, packed: Packed, tried: Sequence[Choice]) -> str:
@@ -56,7 +45,7 @@ def page(fitted: Fitted, packed: Packed, tried: Sequence[Choice]) -> str:
     with mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False, "font.size": 10}):
         parts = [
             _summary(fitted, packed),
-            "<h2>Search</h2>" + _table(("network", "rows", "judged", "rate", "average precision"), _tried(tried))
+            "<h2>Search</h2>" + table(("network", "rows", "judged", "rate", "average precision"), _tried(tried))
             if tried
             else "",
             "<h2>Training</h2>" + _curves(fitted),
@@ -64,9 +53,7 @@ def page(fitted: Fitted, packed: Packed, tried: Sequence[Choice]) -> str:
             "<h2>Faults put into held-back rows</h2>" + _confusion(fitted, packed, calibration),
             "<h2>Worst of the held-back rows</h2>" + _worst(fitted),
         ]
-    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>"
-    view = '<meta name=viewport content="width=device-width">'
-    return f"{head}{view}<style>{_STYLE}</style><h1>{html.escape(title)}</h1>{''.join(parts)}</html>\n"
+    return whole(title, "".join(parts))
 
 
 def _summary(fitted: Fitted, packed: Packed) -> str:
@@ -79,7 +66,7 @@ def _summary(fitted: Fitted, packed: Packed) -> str:
         *manifest.metrics.items(),
     ]
     silent = f"<p class=bad>It raises no alarm: {html.escape(packed.silent)}</p>" if packed.silent else ""
-    return silent + _table(("what", "how much"), rows)
+    return silent + table(("what", "how much"), rows)
 
 
 def _tried(tried: Sequence[Choice]) -> list[tuple[object, ...]]:
@@ -87,26 +74,26 @@ def _tried(tried: Sequence[Choice]) -> list[tuple[object, ...]]:
 
 
 def _curves(fitted: Fitted) -> str:
-    figure, axes = _figure()
+    figure, axes = figure_of()
     rounds = [epoch.number for epoch in fitted.history]
-    axes.semilogy(rounds, [epoch.loss for epoch in fitted.history], color=_LINE, label="training, cells hidden")
-    axes.semilogy(rounds, [epoch.validation for epoch in fitted.history], color=_OTHER, label="validation")
+    axes.semilogy(rounds, [epoch.loss for epoch in fitted.history], color=LINE, label="training, cells hidden")
+    axes.semilogy(rounds, [epoch.validation for epoch in fitted.history], color=OTHER, label="validation")
     best = min(fitted.history, key=lambda epoch: epoch.validation)
-    axes.axvline(best.number, color=_MARK, lw=0.8)
+    axes.axvline(best.number, color=MARK, lw=0.8)
     axes.set(xlabel="round", ylabel="mean square, in scales")
     axes.legend(frameon=False)
-    return _picture(figure, "Loss by round. The line is the round whose weights were kept.")
+    return picture(figure, "Loss by round. The line is the round whose weights were kept.")
 
 
 def _agreement(fitted: Fitted) -> str:
-    figure, axes = _figure()
+    figure, axes = figure_of()
     longest = max(fitted.parts.calibrate, key=len)[:_POINTS]
     whole, small = score_series(fitted.reference, longest).score, score_series(fitted.detector, longest).score
-    axes.loglog(whole, small, ".", ms=3, alpha=0.5, color=_LINE, rasterized=True)
+    axes.loglog(whole, small, ".", ms=3, alpha=0.5, color=LINE, rasterized=True)
     ends = [np.nanmin(whole), np.nanmax(whole)]
-    axes.loglog(ends, ends, color=_MARK, lw=0.8)
+    axes.loglog(ends, ends, color=MARK, lw=0.8)
     axes.set(xlabel="score in float", ylabel="score in int8")
-    return _picture(figure, "Scores of held-back rows by the int8 network and the float one; the line is equality.")
+    return picture(figure, "Scores of held-back rows by the int8 network and the float one; the line is equality.")
 
 
 def _confusion(fitted: Fitted, packed: Packed, calibration: Calibration) -> str:
@@ -128,7 +115,7 @@ def _confusion(fitted: Fitted, packed: Packed, calibration: Calibration) -> str:
         for number, name in enumerate(("nothing", *KINDS))
         if (kind == number).any()
     ]
-    return _table(("put in", "rows", rule, "share"), rows)
+    return table(("put in", "rows", rule, "share"), rows)
 
 
 def _worst(fitted: Fitted) -> str:
@@ -149,34 +136,10 @@ def _worst(fitted: Fitted) -> str:
 
 def _stretch(series: Series, rows: slice, at: int, score: Any, contribution: Any) -> str:
     most = np.argsort(-contribution)[:_CHANNELS]
-    figure, axes = _figure(len(most) + 1)
+    figure, axes = figure_of(len(most) + 1)
     for place, j in zip(axes, most, strict=False):
-        place.plot(np.where(series.valid[rows, j], series.value[rows, j], np.nan), color=_LINE)
+        place.plot(np.where(series.valid[rows, j], series.value[rows, j], np.nan), color=LINE)
         place.set_title(f"{series.channels[j]}: {contribution[j] / max(contribution.sum(), 1e-300):.0%}")
-    axes[-1].plot(score[rows], color=_OTHER)
+    axes[-1].plot(score[rows], color=OTHER)
     axes[-1].set_title("score")
-    return _picture(figure, f"Row {at} of the longest recording held back: the channels that contributed most.")
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    def cell(content: object) -> str:
-        if isinstance(content, float):
-            return f"<td class=n>{content:.4g}</td>"
-        return f"<td{' class=n' if isinstance(content, int) else ''}>{html.escape(str(content))}</td>"
-
-    top = "".join(f"<th>{html.escape(name)}</th>" for name in head)
-    body = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
-    return f"<table><tr>{top}</tr>{body}</table>"
-
-
-def _figure(count: int = 1) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(9.5, 2.6 if count > 1 else 3.4), layout="constrained")
-    return figure, figure.subplots(1, count)
-
-
-def _picture(figure: Figure, caption: str) -> str:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=80)
-    encoded = base64.b64encode(file.getvalue()).decode()
-    text = html.escape(caption)
-    return f'<figure><img alt="{text}" src="data:image/png;base64,{encoded}"><figcaption>{text}</figcaption></figure>'
+    return picture(figure, f"Row {at} of the longest recording held back: the channels that contributed most.")

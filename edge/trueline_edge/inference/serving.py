@@ -1,4 +1,4 @@
-"""The model a stage asks for: found, verified, tried, and made into the judge that serves.
+"""The model a stage asks for: found, verified, tried, and made into the judge or the predictor that serves.
 
 Promises: what `open_model` gives was signed by the key that is named and has passed its trial, on this machine and with
 the LiteRT that is installed. A folder's active version passed when it was installed; a single file is tried each time
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from trueline_edge.inference.store import NOTE, ModelStore, Served, digest_of
 from trueline_edge.inference.trial import try_package
 from trueline_model.judge import judge_of
+from trueline_model.prediction import KIND, Rehearsal, prediction_of
 from trueline_wire.errors import ConfigError, NeverRetry
 from trueline_wire.keys import KeyRing
 
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trueline_edge.inference.trial import Tried
+    from trueline_model.detector import Detector
+    from trueline_model.interval import Intervals
     from trueline_model.judge import Judge
     from trueline_model.package import Package
+    from trueline_model.prediction import Predictor
 
-__all__ = ["mark_of", "open_model", "serve"]
+__all__ = ["mark_of", "open_model", "rehearsed", "serve", "serve_prediction"]
 
 
 def open_model(path: Path, public_key: bytes) -> Served:
@@ -89,3 +93,33 @@ def serve(package: Package, *, rate_hz: float | None = None, gap_s: float | None
     from trueline_edge.inference.litert import LiteRt  # noqa: PLC0415 - paid for where a network runs
 
     return judge_of(package, LiteRt, rate_hz=rate_hz, gap_s=gap_s)
+
+
+def serve_prediction(package: Package) -> tuple[Predictor, Intervals]:
+    """The predictor of a package that has passed its trial, and its intervals.
+
+    Raises:
+        NeverRetry: it cannot be made after all, or the package detects.
+        ConfigError: LiteRT is not installed.
+    """
+    from trueline_edge.inference.litert import LiteRt  # noqa: PLC0415 - paid for where a network runs
+
+    return prediction_of(package, LiteRt)
+
+
+def rehearsed(package: Package) -> Detector:
+    """What a trial asks about the golden rows: the detector of a package, or its predictor in the form of one.
+
+    A verdict comes with an event, and that may be in a year: whether it can be had is seen now.
+
+    Raises:
+        NeverRetry: it cannot be made.
+        ConfigError: it holds a network, and LiteRT is not installed.
+    """
+    if package.manifest.kind == KIND:
+        return Rehearsal(serve_prediction(package)[0], package.manifest.interval_s)
+    judge, golden = serve(package), package.golden
+    if judge.verdict_rows:
+        rows = [row % len(golden.value) for row in range(judge.verdict_rows)]
+        judge.verdict(golden.value[rows], golden.valid[rows], len(rows) - 1)
+    return judge.detector

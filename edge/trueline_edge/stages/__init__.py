@@ -17,6 +17,7 @@ from trueline_edge.stages.moving import Moving
 from trueline_edge.stages.neighbours import Neighbours
 from trueline_edge.stages.noise import Noise
 from trueline_edge.stages.normalise import Normalise
+from trueline_edge.stages.predict import Predict
 from trueline_edge.stages.rate_of_change import RateOfChange
 from trueline_edge.stages.self_calibrate import SelfCalibrate
 from trueline_edge.stages.significance import Significance
@@ -40,6 +41,7 @@ __all__ = [
     "Neighbours",
     "Noise",
     "Normalise",
+    "Predict",
     "RateOfChange",
     "Renewable",
     "SelfCalibrate",
@@ -62,6 +64,7 @@ StageChoice = (
     | Estimate
     | Convert
     | Detect
+    | Predict
     | Normalise
     | Moving
     | Attenuated

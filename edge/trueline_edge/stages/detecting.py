@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
 import numpy as np
 
 from trueline_edge.inference.serving import mark_of, open_model, serve
 from trueline_edge.stages.detect import misfits
+from trueline_edge.stages.model_memory import remember, remembered
 from trueline_edge.stages.stage import usable
 from trueline_edge.stages.telling import Telling, shares
 from trueline_wire.errors import ConfigError, NeverRetry
@@ -23,8 +23,6 @@ from trueline_wire.readings import Flag, Readings, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from numpy.typing import NDArray
 
     from trueline_edge.stages.detect import Detect
     from trueline_model.detector import State
@@ -37,20 +35,6 @@ _LOG: Final = logging.getLogger(__name__)
 _MISSING, _PASS = np.uint8(Flag.MISSING), np.uint8(Flag.PASS)
 _NOT_SAID, _NO_REASON = np.uint32(Reason.MISSING), np.uint32(0)
 _SCORE, _P, _ALARM, _MODEL, _SHARES = range(5)
-
-
-class _Array(msgspec.Struct, frozen=True, array_like=True):
-    dtype: str
-    shape: tuple[int, ...]
-    data: bytes
-
-
-class _Memory(msgspec.Struct, frozen=True, array_like=True):
-    """What the stage remembers, and which model it is the memory of."""
-
-    digest: bytes
-    state: dict[str, _Array] | None
-    telling: bytes = b""
 
 
 class _Model(NamedTuple):
@@ -142,27 +126,24 @@ class Detecting:
     def state(self) -> bytes:
         """The judge's state, the rows events are told with, and whose they are."""
         if self._model is None:
-            return msgspec.msgpack.encode(_Memory(b"", None))
-        arrays = None
-        if self._state is not None:
-            arrays = {name: _packed(np.asarray(array)) for name, array in self._state.items()}
+            return remember(b"", None)
         telling = self._model.telling.state() if self._model.telling else b""
-        return msgspec.msgpack.encode(_Memory(self._model.digest, arrays, telling))
+        return remember(self._model.digest, self._state, telling)
 
     def restore(self, state: bytes) -> None:
         """Go on with the state of another life; where that had another model, this one starts anew."""
-        memory = msgspec.msgpack.decode(state, type=_Memory)
         model = self._model
-        if model is None or memory.digest != model.digest or not memory.state:
+        memory = remembered(state, b"" if model is None else model.digest)
+        if memory is None or model is None:
             return
-        arrays = {name: _unpacked(array) for name, array in memory.state.items()}
+        arrays = memory.state
         k = len(model.inputs)
         try:  # a row that nobody keeps: what is said of it does not matter, that it can be is
             model.judge(arrays["last_ns"].reshape(1) + 1, np.zeros((1, k)), np.zeros((1, k), np.bool_), arrays)
         except (KeyError, IndexError, TypeError) as error:
             raise ValueError(f"a state of another detector: {error}") from error
         if model.telling is not None:
-            model.telling.restore(memory.telling)
+            model.telling.restore(memory.more)
         self._state = arrays
 
     # ------------------------------------------------------------ another model
@@ -227,22 +208,3 @@ def _columns(readings: Readings, columns: list[int], schema: Schema) -> Readings
         readings.flag[:, columns],
         readings.reason[:, columns],
     )
-
-
-def _packed(array: NDArray[Any]) -> _Array:
-    return _Array(array.dtype.str, array.shape, array.tobytes())
-
-
-def _unpacked(array: _Array) -> NDArray[Any]:
-    """An array back.
-
-    Raises:
-        ValueError: it is none of numbers.
-    """
-    try:
-        dtype = np.dtype(array.dtype)
-    except TypeError:
-        dtype = np.dtype(object)
-    if dtype.kind not in "biuf":
-        raise ValueError(f"a state of {array.dtype!r:.40}")
-    return np.frombuffer(array.data, dtype).reshape(array.shape).copy()

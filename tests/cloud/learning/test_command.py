@@ -13,6 +13,7 @@ import pytest
 from cloud_kit import Machine
 
 from trueline_cloud.__main__ import _parser, main, parse_time
+from trueline_cloud.learning.files import recordings_of
 from trueline_cloud.learning.options import parse_rate
 from trueline_cloud.storage.journal import Journal
 from trueline_edge.inference.store import ModelStore
@@ -159,9 +160,6 @@ def test_what_is_no_rate_is_refused(text: str) -> None:
 @heavy
 def test_a_stream_of_the_store_is_learnt_from(tmp_path: Path) -> None:
     """The rows of the time asked for come out of the store, and an unknown stream is named."""
-    pytest.importorskip("tensorflow")
-    from trueline_cloud.learning import command  # noqa: PLC0415 - as above
-
     machine = Machine()
     batch = machine.readings(50)
     with closing(Journal(tmp_path / "journal.db")) as journal:
@@ -169,7 +167,7 @@ def test_a_stream_of_the_store_is_learnt_from(tmp_path: Path) -> None:
 
     def read(*more: str) -> list[Recording]:
         options = _parser().parse_args(["train", "--name", "pump", "--device", "pump-7", *more])
-        return command._recordings(options, tmp_path, parse_time)
+        return recordings_of(options, tmp_path, parse_time)
 
     (whole,) = read("--stream", "valve")
     assert whole.series.channels == tuple(channel.name for channel in machine.schema.channels)

@@ -1,0 +1,106 @@
+"""Predict: what will be, or what is left, by a model that was trained elsewhere and tried here.
+
+Promises: channels come in untouched, and behind them stand new ones: `NAME` (what is to be expected, with its
+standard uncertainty `u`), `NAME.low` and `NAME.high` (the interval that holds the truth as often as `coverage` says) and
+`NAME.model` (the version that said so).
+Predictions do not depend on where batches are cut. Refuses to look into cells that say nothing, and to make any up:
+FAIL, MISSING and NaN are masked.
+
+What each flag means here: SUSPECT inputs count like others. A new channel is MISSING where nothing can be said: the
+model warms up, too little of its window was measured, or none serves; else PASS, and SUSPECT (CLIMATOLOGY) where an
+input of the row lies outside what the model was trained on: it has not learnt what is there. A row whose time does not
+go forward is not looked at. Between two steps of the model, an hour say, the last prediction stands.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - msgspec reads annotations at run time
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
+
+from trueline_edge.stages.detect import misfits
+from trueline_edge.stages.stage import Objection, StageSettings
+from trueline_wire.errors import ConfigError, NeverRetry
+from trueline_wire.readings import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from trueline_edge.stages.predicting import Predicting
+    from trueline_wire.readings import Schema
+
+__all__ = ["Predict"]
+
+_KEY_SIZE: Final = 32
+_NAME_MAX: Final = 100
+
+
+class Predict(StageSettings, frozen=True, kw_only=True, tag="predict"):
+    """A model predicts from some channels of the stream.
+
+    Attributes:
+        name: of the new channels: "NAME", "NAME.low", "NAME.high", "NAME.model".
+        unit: of the first three, UCUM: the model's.
+        model: a folder that `trueline-edge model install` keeps, or one package (.tlm).
+        public_key: of the one who must have signed it: base64, as `trueline-cloud key` prints it.
+        channels: what the model reads, in the order of its inputs; the channels called like its inputs where left out.
+        coverage: how often the interval shall hold the truth.
+    """
+
+    kind: ClassVar[Literal["judge", "mender", "adder"]] = "adder"
+
+    name: str
+    unit: str
+    model: Path
+    public_key: bytes
+    coverage: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.name) <= _NAME_MAX:
+            raise ValueError(f"name of 1 to {_NAME_MAX} characters is wanted")
+        if len(self.public_key) != _KEY_SIZE:
+            raise ValueError(
+                f"public_key has {len(self.public_key)} bytes, not {_KEY_SIZE}: copy what `trueline-cloud key` prints"
+            )
+        if not 0.0 < self.coverage < 1.0:
+            raise ValueError(f"coverage {self.coverage} must be above 0 and below 1")
+
+    def added(self) -> list[Channel]:
+        """The new channels; they do not depend on which model serves."""
+        said = [Channel(name=f"{self.name}{end}", unit=self.unit) for end in ("", ".low", ".high")]
+        return [*said, Channel(name=f"{self.name}.model")]
+
+    def objections(self, schema: Schema) -> Iterator[Objection]:
+        """No model, one that reads other channels or units or predicts in another, a coverage it cannot promise."""
+        from trueline_edge.inference.serving import open_model, serve_prediction  # noqa: PLC0415 - where it is used
+
+        yield from super().objections(schema)
+        names = {channel.name for channel in schema.channels}
+        for channel in self.added():
+            if channel.name in names:
+                yield Objection(("name",), f"stream {schema.stream!r} has a channel {channel.name!r} already")
+        try:
+            package = open_model(self.model, self.public_key).package
+        except ConfigError as error:
+            # A version that rotted on the disk must not keep the agent from starting: it starts, and says so.
+            if not (self.model.is_dir() and any(self.model.glob("*.tlm"))):
+                hint = "trueline-edge model install FOLDER PACKAGE.tlm --public-key KEY"
+                yield Objection(("model",), str(error), hint)
+            return
+        yield from misfits(package, self.channels, schema)
+        try:
+            predictor, intervals = serve_prediction(package)
+        except (ConfigError, NeverRetry) as error:
+            yield Objection(("model",), str(error))
+            return
+        if predictor.recipe.unit != self.unit:
+            yield Objection(("unit",), f"{predictor.recipe.target} is predicted in {predictor.recipe.unit!r}")
+        try:
+            intervals.stretch(self.coverage)
+        except ConfigError as error:
+            yield Objection(("coverage",), str(error))
+
+    def stage(self, schema: Schema) -> Predicting:
+        """The stage for readings of this schema. Where no model serves, it says so and its channels are MISSING."""
+        from trueline_edge.stages.predicting import Predicting  # noqa: PLC0415 - paid for where it is used
+
+        return Predicting(self, schema)

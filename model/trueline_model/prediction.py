@@ -1,0 +1,296 @@
+"""A model that predicts: what will be, or what is left, at each row, with intervals that hold it as often as they say.
+
+Rows become steps of time, the last steps a window, the window features without unit, and a network says the target's
+mean between two quantiles (0.05 and 0.95), which `interval` stretches to the coverage asked for. Promises, as detectors
+do: training and serving share all of this; where a recording is cut into batches changes no bit; a cell that is not
+valid changes nothing; a row whose time does not go forward is not looked at. Between two steps the last prediction
+stands.
+Refuses to predict from a window with too little in it, and to know what runs the network: that comes in as a callable.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+
+from trueline_model.arrays import array
+from trueline_model.detector import Parts, Scored
+from trueline_model.interval import STANDARD, Intervals
+from trueline_model.scale import Scale
+from trueline_model.steps import Steps
+from trueline_model.windows import Windower
+from trueline_wire.errors import ConfigError, NeverRetry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from trueline_model.detector import State
+    from trueline_model.detectors.network import Model
+    from trueline_model.load import NetworkRunner
+    from trueline_model.package import Package
+
+__all__ = [
+    "ANSWER",
+    "KIND",
+    "QUANTILES",
+    "Feature",
+    "Predicted",
+    "Prediction",
+    "Predictor",
+    "Rehearsal",
+    "prediction_of",
+]
+
+KIND: Final = "prediction"
+"""Of a package that holds one, where a detector's package says which detector."""
+
+QUANTILES: Final = (0.05, 0.95)
+"""Of the target, as a network says them, on both sides of the mean."""
+
+ANSWER: Final = 3
+"""Numbers a network says: lower quantile, mean, upper quantile."""
+
+_BLOCK: Final = 64
+_NEVER: Final = np.iinfo(np.int64).min
+
+
+class Feature(msgspec.Struct, frozen=True, array_like=True):
+    """What a network sees of an input.
+
+    Attributes:
+        input: its number.
+        form: its "level"; its "change", from its mean over the window; or its "ratio", the logarithm of its change.
+    """
+
+    input: int
+    form: Literal["level", "change", "ratio"] = "level"
+
+
+class Prediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The recipe: how rows go into a network, and what comes out.
+
+    Attributes:
+        target: what is predicted, in words.
+        unit: UCUM code of it.
+        rows: steps of a window.
+        step_s: length of a step; 0: each row is one.
+        features: what the network sees, in order.
+        origin: the target is origin + span * what the network says,
+        span: in the target's unit, above 0,
+        least: and never below this,
+        most: or above that: where the upper end is there, it means "or more".
+        valid_min: share of a window's cells that must be valid; of its last step, one must be.
+        clip: largest magnitude of a feature, in its scales.
+    """
+
+    target: str
+    unit: str
+    rows: int
+    features: tuple[Feature, ...]
+    origin: float
+    span: float
+    step_s: float = 0.0
+    least: float | None = None
+    most: float | None = None
+    valid_min: float = 0.5
+    clip: float = 6.0
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or not self.features or min(feature.input for feature in self.features) < 0:
+            raise ValueError(
+                f"rows {self.rows} and {len(self.features)} features of inputs from 0 on must be at least 1"
+            )
+        if not 0.0 < self.span < math.inf or not math.isfinite(self.origin) or not 0.0 <= self.step_s < math.inf:
+            raise ValueError(f"span {self.span}, origin {self.origin}, step_s {self.step_s}: numbers, span above 0")
+        if not 0.0 < self.valid_min <= 1.0 or not self.clip > 0.0:
+            raise ValueError(f"valid_min {self.valid_min} must be above 0 and at most 1, clip {self.clip} above 0")
+        if self.least is not None and self.most is not None and not self.least < self.most:
+            raise ValueError(f"least {self.least} must be below most {self.most}")
+
+    @property
+    def steps(self) -> Steps:
+        """How rows become steps."""
+        return Steps(round(self.step_s * 1e9), self.rows)
+
+    def forms(
+        self, value: NDArray[np.float64], valid: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Windows (m, rows, k) as features (m, rows, f), and which of them are valid."""
+        which = [feature.input for feature in self.features]
+        cells, good = value[:, :, which], valid[:, :, which].copy()
+        ratio = np.array([feature.form == "ratio" for feature in self.features])
+        good &= ~ratio | (cells > 0.0)
+        cells = np.where(good, cells, 1.0)
+        cells = np.where(ratio, np.log(np.where(ratio, cells, 1.0)), cells)
+        total, count = np.zeros((len(cells), len(which))), np.zeros((len(cells), len(which)))
+        for row in range(self.rows):  # each sum in the order of time, whatever comes with it
+            total += np.where(good[:, row], cells[:, row], 0.0)
+            count += good[:, row]
+        mean = np.divide(total, count, out=np.zeros(total.shape), where=count > 0)
+        moves = np.array([feature.form != "level" for feature in self.features])
+        return np.where(good, cells - np.where(moves, mean, 0.0)[:, None], 0.0), good
+
+    def clipped(self, target: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Into what the target can be."""
+        least, most = (-math.inf if self.least is None else self.least), (math.inf if self.most is None else self.most)
+        return np.clip(target, least, most)
+
+    def predictor(self, arrays: Mapping[str, NDArray[Any]], width: int, model: Model) -> Predictor:
+        """The predictor of this recipe around a network.
+
+        Raises:
+            ConfigError: centre or scale is missing or of another shape, or a feature is of an input there is not.
+        """
+        if max(feature.input for feature in self.features) >= width:
+            raise ConfigError(f"a feature of input {max(f.input for f in self.features)}, and there are {width}")
+        centre = array(arrays, "centre", 1, (len(self.features),))
+        scale = array(arrays, "scale", 1, (len(self.features),))
+        if not np.all(scale > 0.0):
+            raise ConfigError("the array scale holds one that is not above 0: make the package again")
+        return Predictor(self, width, Scale(centre, scale, self.clip), model)
+
+
+class Predicted(NamedTuple):
+    """What is said of a batch; NaN where nothing can be.
+
+    Attributes:
+        spread: (n, 3) lower quantile, mean and upper quantile of the target, in its unit, as the network says them but
+            rising; not yet `clipped`.
+        state: goes into the next call.
+    """
+
+    spread: NDArray[np.float64]
+    state: State
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictor:
+    """A recipe with its network.
+
+    Attributes:
+        recipe: see there.
+        width: inputs of a row.
+        scale: of the features.
+        model: (m, rows, f) float32 in scales -> (m, 3).
+    """
+
+    recipe: Prediction
+    width: int
+    scale: Scale
+    model: Model
+
+    def __call__(
+        self,
+        time_ns: NDArray[np.int64],
+        value: NDArray[np.float64],
+        valid: NDArray[np.bool_],
+        state: State | None = None,
+    ) -> Predicted:
+        """Predict at each row of a batch that follows the one `state` came from.
+
+        Args:
+            time_ns: (n,), may step back.
+            value: (n, k), the inputs' units, in their order.
+            valid: (n, k), False where the cell means nothing.
+            state: None at a start.
+        """
+        n, state = len(time_ns), state or None
+        spread = np.full((n, ANSWER), np.nan)
+        if not n:
+            return Predicted(spread, state or {})
+        last = _NEVER if state is None else int(state["last_ns"])
+        reached = np.maximum.accumulate(np.concatenate([[last], time_ns]))
+        rows = np.flatnonzero(time_ns > reached[:-1])
+        held = np.full((1, ANSWER), np.nan) if state is None else state["held"]
+        stepped = self.recipe.steps.push(time_ns[rows], value[rows], valid[rows], _part(state, "steps."))
+        windows = Windower(self.recipe.rows).push(stepped.value, stepped.valid, _part(state, "windows."))
+        every = np.concatenate([held, self._said(windows.value, windows.valid)])
+        which = np.searchsorted(stepped.row[windows.last_row], np.arange(len(rows)), side="right")
+        spread[rows] = every[which]
+        left = {"last_ns": reached[-1:].reshape(()), "held": every[-1:].copy()}
+        left |= {f"steps.{name}": part for name, part in stepped.state.items()}
+        left |= {f"windows.{name}": part for name, part in windows.state.items()}
+        return Predicted(spread, left)
+
+    def inputs_of(self, value: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """What the network sees of windows (m, rows, k): (m, rows, f)."""
+        forms, good = self.recipe.forms(value, valid)
+        shape = forms.shape
+        return self.scale(forms.reshape(-1, shape[2]), good.reshape(-1, shape[2])).reshape(shape).astype(np.float32)
+
+    def _said(self, value: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """(m, 3) of windows; NaN where too little is in one."""
+        said = np.full((len(value), ANSWER), np.nan)
+        recipe = self.recipe
+        enough = (valid.mean(axis=(1, 2)) >= recipe.valid_min) & valid[:, -1].any(axis=1)
+        speaks = np.flatnonzero(enough)
+        for start in range(0, len(speaks), _BLOCK):
+            some = speaks[start : start + _BLOCK]
+            answer = np.asarray(self.model(self.inputs_of(value[some], valid[some])), np.float64)
+            said[some] = np.sort(recipe.origin + recipe.span * answer, axis=1)
+        return said
+
+    def parts(self) -> Parts:
+        """What to keep of it in a package."""
+        arrays = {"centre": self.scale.centre, "scale": self.scale.scale}
+        return Parts(KIND, msgspec.to_builtins(self.recipe), arrays)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rehearsal:
+    """A predictor as a `Detector` whose rows come `interval_s` apart and whose score is the mean: for trials."""
+
+    predictor: Predictor
+    interval_s: float
+    warm_up: ClassVar[int] = 0
+
+    @property
+    def width(self) -> int:
+        """As `Detector`."""
+        return self.predictor.width
+
+    def score(self, value: NDArray[np.float64], valid: NDArray[np.bool_], state: State | None = None) -> Scored:
+        """As `Detector`."""
+        step_ns = round(max(self.interval_s, self.predictor.recipe.step_s) * 1e9)
+        first = 0 if not state else int(state["last_ns"]) // step_ns + 1
+        said = self.predictor((first + np.arange(len(value))) * step_ns, value, valid, state)
+        return Scored(said.spread[:, 1], np.zeros(value.shape), said.state)
+
+    def parts(self) -> Parts:
+        """As `Detector`."""
+        return self.predictor.parts()
+
+
+def prediction_of(package: Package, run: NetworkRunner) -> tuple[Predictor, Intervals]:
+    """The predictor of a package, and its intervals.
+
+    Args:
+        package: see there.
+        run: what runs a network.
+
+    Raises:
+        NeverRetry: the package does not fit together, or holds a detector.
+    """
+    manifest = package.manifest
+    if manifest.kind != KIND:
+        raise NeverRetry(f"{manifest.file_name} detects ({manifest.kind}) and predicts nothing: use the stage detect")
+    try:
+        recipe = msgspec.convert(manifest.settings, Prediction)
+        model = run(package.network, (recipe.rows, len(recipe.features)), (ANSWER,))
+        predictor = recipe.predictor(package.arrays, len(manifest.inputs), model)
+        intervals = Intervals.from_arrays(package.calibration)
+        intervals.stretch(STANDARD)  # without it no prediction has its u
+    except (ConfigError, ValueError) as error:  # what msgspec refuses is one of the latter
+        raise NeverRetry(f"{manifest.file_name}: {error}") from error
+    return predictor, intervals
+
+
+def _part(state: State | None, prefix: str) -> State | None:
+    found = {name.removeprefix(prefix): part for name, part in (state or {}).items() if name.startswith(prefix)}
+    return found or None
