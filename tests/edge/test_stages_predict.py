@@ -135,7 +135,7 @@ def test_a_state_goes_on_only_with_the_model_it_came_from(tmp_path: Path) -> Non
 
 
 def test_a_running_stage_takes_another_model_between_two_batches(tmp_path: Path) -> None:
-    """Installed meanwhile, it serves from the next batch on, with a state of its own; each row says which one it was."""
+    """Installed meanwhile, it serves from the next batch on, with a state of its own; each row says which it was."""
     store = ModelStore(tmp_path / "m", ring())
     store.install(write_package(MEAN, KEY))
     stage = Predict(model=tmp_path / "m", **OURS).stage(SCHEMA)

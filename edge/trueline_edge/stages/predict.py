@@ -1,10 +1,9 @@
 """Predict: what will be, or what is left, by a model that was trained elsewhere and tried here.
 
-Promises: channels come in untouched, and behind them stand new ones: `NAME` (what is to be expected, with its
-standard uncertainty `u`), `NAME.low` and `NAME.high` (the interval that holds the truth as often as `coverage` says) and
-`NAME.model` (the version that said so).
-Predictions do not depend on where batches are cut. Refuses to look into cells that say nothing, and to make any up:
-FAIL, MISSING and NaN are masked.
+Promises: channels come in untouched, and behind them stand new ones: `NAME` (what is to be expected, with its standard
+uncertainty `u`), `NAME.low` and `NAME.high` (the interval that holds the truth as often as `coverage` says), and
+`NAME.model` (the version that said so). Predictions do not depend on where batches are cut. Refuses to look into cells
+that say nothing, and to make any up: FAIL, MISSING and NaN are masked.
 
 What each flag means here: SUSPECT inputs count like others. A new channel is MISSING where nothing can be said: the
 model warms up, too little of its window was measured, or none serves; else PASS, and SUSPECT (CLIMATOLOGY) where an

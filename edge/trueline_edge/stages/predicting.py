@@ -111,9 +111,7 @@ class Predicting:
             np.concatenate([readings.reason, reason], axis=1),
         )
 
-    def _predict(
-        self, model: _Model, readings: Readings, new: NDArray[np.float64], u: NDArray[np.float32]
-    ) -> None:
+    def _predict(self, model: _Model, readings: Readings, new: NDArray[np.float64], u: NDArray[np.float32]) -> None:
         """Fill in mean, interval and uncertainty."""
         valid = usable(readings)[:, model.inputs]
         said = model.predictor(readings.time_ns, readings.value[:, model.inputs], valid, self._state)

@@ -75,7 +75,7 @@ def measured(foretold: Foretold) -> dict[str, float]:
     `rmse` and `always_the_mean_rmse` are in the target's unit; `coverage_90` is the share of truths that intervals
     for 90 % held, made from the units of the other folds, and `width_90` how wide they were.
     """
-    asked, mean = foretold.asked, foretold.predictor.recipe.clipped(foretold.said[:, 1])
+    asked, said = foretold.asked, foretold.predictor.recipe.clipped(foretold.said[:, 1])
     weight = 1.0 / np.bincount(asked.unit)[asked.unit]
     mean = float(np.average(asked.target, weights=weight))
     metrics = {
@@ -84,7 +84,7 @@ def measured(foretold: Foretold) -> dict[str, float]:
         "operations": float(foretold.operations),
         "epochs": float(len(foretold.history)),
         "units": float(len(np.unique(asked.unit))),
-        "rmse": float(np.sqrt(np.average((mean - asked.target) ** 2, weights=weight))),
+        "rmse": float(np.sqrt(np.average((said - asked.target) ** 2, weights=weight))),
         "always_the_mean_rmse": float(np.sqrt(np.average((mean - asked.target) ** 2, weights=weight))),
     }
     for coverage in _COVERAGES:
