@@ -3,9 +3,9 @@
     python benchmarks/detect.py --data DIR [--set smd ...] [--seeds 3]
 
 DIR holds the sets of `_detect_sets.py`. Every detector is fitted to the training part of each series alone; one
-configuration serves all series of a set. `auto` is the candidate that ranks first on the training parts, with trouble
-put into them (`trueline_model.selection`): no test label is seen before the figures are printed. Of three seeds (fits,
-crops) mean and spread are given.
+configuration serves all series of a set. `auto` is what `trueline-cloud train --model auto` takes, from the training
+parts alone (`trueline_cloud.learning.choose`): no test label is seen before the figures are printed. Of three seeds
+(fits, crops) mean and spread are given.
 
 What is asked of each set, and what only it is judged by: `_detect_SET.py`.
 """
@@ -28,8 +28,11 @@ from _detect_rate import quiet_recordings, rate_kept
 from _detect_sets import SETS
 from _detect_verdict import balanced_accuracy, confusion
 
-from trueline_model.detectors import Chart, Cusum, Deviation, Ensemble, Innovation, Patches, Pca
-from trueline_model.selection import rank
+from trueline_cloud.learning.choose import choose
+from trueline_cloud.learning.made import Budget
+from trueline_cloud.learning.settings import TrainSettings
+from trueline_model.detectors import Deviation, Pca
+from trueline_model.selection import candidates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,59 +42,27 @@ if TYPE_CHECKING:
 
     from trueline_model.detector import Recipe
 
-THREE = "three best families"
-SELECTED_ROWS = 4000
 VERDICT_SEED = 5000
 
-_PCA = Pca(variance_kept=0.99, mean_rows=5, clip=10.0, scaling="standard")
-_BOTH = Pca(statistic="both", mean_rows=5, clip=10.0, scaling="standard")
-_LEVEL = Innovation(smoothing=0.02, joint=True, mean_rows=5, scaling="standard")
-_PATCHES = Patches(rows=10, scaling="standard")
-
-RECIPES: dict[str, Recipe] = {
+PEERS: dict[str, Recipe] = {
     MEAN_Z: Deviation(scaling="standard"),
     PCA1: Pca(scaling="standard"),
     PCA10: Pca(scaling="standard", mean_rows=10),
-    "Mahalanobis (SPE and T2)": _BOTH,
-    "PCA residual, 0.99": _PCA,
-    "EWMA innovation": Innovation(mean_rows=5, scaling="standard"),
-    "Holt innovation": Innovation(trend=0.1, mean_rows=5, scaling="standard"),
-    "slow NIS, joint": _LEVEL,
-    "EWMA chart": Chart(),
-    "CUSUM": Cusum(scaling="standard"),
-    "Page-Hinkley": Cusum(against="mean", scaling="standard"),
-    "nearest patches": _PATCHES,
 }
-"""What is compared."""
+"""What `auto` is measured by, as the issue names them."""
 
 
-def recipes_for(cases: Sequence[Case]) -> dict[str, Recipe]:
-    """Those that make sense for the channels there are: with one channel there are no correlations, so no PCA."""
-    if len(cases[0].train.channels) > 1:
-        return RECIPES
-    return {
-        MEAN_Z: RECIPES[MEAN_Z],
-        "EWMA innovation": Innovation(scaling="standard"),
-        "Holt innovation": Innovation(trend=0.1, scaling="standard"),
-        "EWMA chart": RECIPES["EWMA chart"],
-        "CUSUM": RECIPES["CUSUM"],
-        "Page-Hinkley": RECIPES["Page-Hinkley"],
-        "nearest patches": _PATCHES,
-    }
+def recipes_for(width: int) -> dict[str, Recipe]:
+    """All that is compared: with one channel there are no correlations, so no PCA."""
+    peers = PEERS if width > 1 else {MEAN_Z: PEERS[MEAN_Z]}
+    return {**peers, **candidates(width)}
 
 
-def with_auto(recipes: dict[str, Recipe], cases: Sequence[Case]) -> tuple[dict[str, Recipe], str]:
-    """The recipes, the three best families together, and which of them ranks first: from the training parts alone."""
-    parts = [[case.train[-SELECTED_ROWS:]] for case in cases]
-    ranked = rank(recipes, parts, seeds=(0, 1))
-    families: dict[type, Recipe] = {}
-    for each in ranked:
-        families.setdefault(type(recipes[each.name]), recipes[each.name])
-    three = Ensemble(members=tuple(families.values())[:3])  # type: ignore[arg-type]  # no recipe here is an ensemble
-    ranked = sorted([*ranked, *rank({THREE: three}, parts, seeds=(0, 1))], key=lambda each: -each.precision)
-    for each in ranked:
-        _common.say(f"    on the training parts, AP {each.precision:.3f}: {each.name}")
-    return {**recipes, THREE: three}, ranked[0].name
+def chosen(cases: Sequence[Case]) -> str:
+    """What `trueline-cloud train --model auto` would take for all series of a set, from their training parts."""
+    told = [case.train for case in cases]
+    choices = choose([[each] for each in told], TrainSettings(), Budget(), trials=0, told=_common.say)
+    return choices[0].name
 
 
 def scored(recipe: Recipe, case: Case, seed: int) -> ScoredCase:
@@ -108,7 +79,7 @@ def compare(name: str, data: Path, seeds: int) -> dict[str, Any]:
     labelled = SETS[name]
     result: dict[str, Any] = {}
     first = labelled.read(data / labelled.folder, 0)
-    recipes, auto = with_auto(recipes_for(first), first)
+    recipes, auto = recipes_for(len(first[0].train.channels)), chosen(first)
     for seed in range(seeds):
         cases = labelled.read(data / labelled.folder, seed)
         for detector, recipe in recipes.items():
@@ -160,7 +131,7 @@ def means(scored_cases: Sequence[tuple[Case, NDArray[np.float64]]], *, has_vus: 
 def kept(data: Path) -> list[dict[str, Any]]:
     """The configured rate and what came, on recordings without an anomaly."""
     return [
-        rate_kept(RECIPES[PCA1], series, name)._asdict() | {"detector": PCA1} for name, series in quiet_recordings(data)
+        rate_kept(PEERS[PCA1], series, name)._asdict() | {"detector": PCA1} for name, series in quiet_recordings(data)
     ]
 
 

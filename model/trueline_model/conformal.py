@@ -98,8 +98,12 @@ def beyond_counting(
     return np.where(decades >= few, np.where(np.isfinite(score), extended, np.nan), decades)
 
 
-def calibrate(score: NDArray[np.float64]) -> Calibration:
+def calibrate(score: NDArray[np.float64], *, kept_max: int = KEPT_MAX) -> Calibration:
     """A calibration from scores (n,) of normal running that the detector was not fitted to; NaN is left out.
+
+    Args:
+        score: see there.
+        kept_max: scores kept at most; between two of them p is never too small.
 
     Raises:
         ConfigError: fewer than 20 scores.
@@ -113,9 +117,9 @@ def calibrate(score: NDArray[np.float64]) -> Calibration:
     level, first, ties = np.unique(ordered, return_index=True, return_counts=True)
     above = (len(ordered) - first).astype(np.float64)
     beyond = above - ties
-    if len(level) > KEPT_MAX:
-        half = KEPT_MAX // 2
-        rest = np.unique(np.linspace(0, len(level) - half - 1, KEPT_MAX - half).astype(int))
+    if len(level) > kept_max:
+        half = kept_max // 2
+        rest = np.unique(np.linspace(0, len(level) - half - 1, kept_max - half).astype(int))
         kept = np.concatenate([rest, np.arange(len(level) - half, len(level))])
         level, above, beyond = level[kept], above[kept], beyond[kept]
     return Calibration(level, above, beyond, len(ordered), fit_tail(ordered))

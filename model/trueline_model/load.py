@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import numpy as np
 
 from trueline_model.detector import Parts
-from trueline_model.detectors import detector_from
-from trueline_model.detectors.network import Network
+from trueline_model.detectors import detector_from, network_in
 from trueline_model.package import Golden
 from trueline_wire.errors import ConfigError, NeverRetry
 
@@ -64,7 +63,9 @@ def detector_of(package: Package, run: NetworkRunner | None = None) -> Detector:
         if package.network:
             if run is None:
                 raise NeverRetry(f"{manifest.file_name} holds a network, and there is nothing here to run it")
-            recipe = _network_recipe(parts)
+            recipe = network_in(parts)
+            if recipe is None:
+                raise NeverRetry(f"a network beside a detector of kind {parts.kind!r}, which has no use for it")
             answer = {"reconstruction": (recipe.rows, k), "forecast": (k,), "score": ()}[recipe.output]
             model = run(package.network, (recipe.rows, k), answer)
         detector = detector_from(parts, model)
@@ -73,17 +74,6 @@ def detector_of(package: Package, run: NetworkRunner | None = None) -> Detector:
     if detector.width != k:
         raise NeverRetry(f"{manifest.file_name}: a detector of {detector.width} channels, and {k} inputs")
     return detector
-
-
-def _network_recipe(parts: Parts) -> Network:
-    if parts.kind != "network":
-        raise NeverRetry(f"a network beside a detector of kind {parts.kind!r}, which has no use for it")
-    # `detector_from` reads the settings; the callable is not called before it is known.
-    detector = detector_from(parts, lambda window: window)
-    recipe = getattr(detector, "recipe", None)
-    if not isinstance(recipe, Network):
-        raise NeverRetry("the settings are not those of a network")
-    return recipe
 
 
 def golden_of(detector: Detector, value: ArrayLike, valid: ArrayLike) -> Golden:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Series", "make_series"]
+__all__ = ["Series", "between", "make_series"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,3 +87,14 @@ def make_series(
         finite if valid is None else np.asarray(valid, bool) & finite,
         tuple(channels) if channels is not None else tuple(f"c{i}" for i in range(cells.shape[1])),
     )
+
+
+def between(series: Sequence[Series], start: int, end: int) -> list[Series]:
+    """Rows start <= i < end of recordings laid end to end, kept apart."""
+    found, passed = [], 0
+    for each in series:
+        a, b = max(start - passed, 0), min(end - passed, len(each))
+        if b > a:
+            found.append(each[a:b])
+        passed += len(each)
+    return found

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trueline_model.detector import score_series
-from trueline_model.detectors import DETECTORS, Network, detector_from
+from trueline_model.detectors import DETECTORS, Ensemble, Network, detector_from, network_in
 from trueline_model.series import make_series
 from trueline_wire.errors import ConfigError
 
@@ -29,8 +29,8 @@ def fitted(name: str) -> Detector:
 
 
 def again_from(parts: Parts, name: str) -> Detector:
-    recipe = CASES[name]
-    return detector_from(parts, NETWORKS[recipe.output] if isinstance(recipe, Network) else None)
+    network = network_in(parts)
+    return detector_from(parts, NETWORKS[network.output] if network else None)
 
 
 every = pytest.mark.parametrize("name", CASES)
@@ -203,3 +203,14 @@ def test_a_network_must_be_given() -> None:
     """A package of a network cannot be scored without it."""
     with pytest.raises(ConfigError, match="network"):
         detector_from(fitted("network forecasts").parts())
+
+
+def test_an_ensemble_has_one_network_at_most_and_does_not_train_it() -> None:
+    """A package holds one network, and a recipe cannot train it: both are said."""
+    network = Network(rows=6)
+    with pytest.raises(ValueError, match="room for one network"):
+        Ensemble(members=(network, network))
+    with pytest.raises(ConfigError, match="train it, and join it by `together`"):
+        CASES["ensemble with a network"].fit([normal(1)])
+    with pytest.raises(ConfigError, match="member 1: it is a network"):
+        detector_from(fitted("ensemble with a network").parts())

@@ -2,26 +2,52 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+import pytest
 from detector_cases import normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trueline_model.detectors import Cusum, Deviation, Pca
-from trueline_model.injection import inject
-from trueline_model.selection import average_precision, rank
+from trueline_model.detectors import Cusum, Deviation, Patches, Pca
+from trueline_model.injection import KINDS, inject
+from trueline_model.selection import STANDING, Candidate, average_precision, best, candidates, rank
+from trueline_model.series import make_series
+from trueline_wire.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trueline_model.detectors.deviation import DeviationDetector
+    from trueline_model.series import Series
 
 
 @settings(max_examples=20)
 @given(st.integers(0, 10_000))
-def test_only_labelled_rows_change(seed: int) -> None:
-    """What is put in is labelled, and nothing else changes; the same seed puts in the same."""
+def test_only_marked_rows_change(seed: int) -> None:
+    """What is put in is marked, about a fifth of the rows, and nothing else changes; the same seed puts in the same."""
     series = normal(1)
-    changed, label = inject(series, seed)
+    changed, held = inject(series, seed)
     again, _ = inject(series, seed)
     np.testing.assert_array_equal(changed.value, again.value)
-    np.testing.assert_array_equal(changed.value[~label], series.value[~label])
-    assert 0.0 < label.mean() < 0.6
+    np.testing.assert_array_equal(changed.value[held == 0], series.value[held == 0])
+    assert 0.1 < (held > 0).mean() < 0.4
+    assert 0 <= held.min() <= held.max() <= len(KINDS)
+
+
+def test_a_process_moves_channels_together_and_a_sensor_moves_one() -> None:
+    """In a step of the process the channels that go together move together; a sensor's trouble is in one channel."""
+    series = normal(1, 4000)
+    changed, held = inject(series, 3)
+    moved = np.abs(changed.value - series.value) > 0.0
+    together = moved[held == KINDS.index("step together") + 1]
+    assert (together[:, 0] == together[:, 1]).all()
+    assert together[:, 0].any()
+    sensor = [KINDS.index(kind) + 1 for kind in ("spike", "step", "drift", "noise")]
+    assert moved[np.isin(held, sensor)].sum(axis=1).max() == 1
+    kinds = {kind for seed in range(6) for kind in inject(series, seed)[1].tolist()}
+    assert kinds == set(range(len(KINDS) + 1))
 
 
 def test_the_better_detector_ranks_first() -> None:
@@ -32,6 +58,51 @@ def test_the_better_detector_ranks_first() -> None:
     )
     assert [each.name for each in ranked] == ["pca", "z", "blind"]
     assert all(0.0 <= each.precision <= 1.0 and each.spread >= 0.0 for each in ranked)
+
+
+def test_what_comes_after_a_cut_is_not_fitted_to() -> None:
+    """Other rows behind the last cut change nothing of what is fitted: only the past is learnt from."""
+    seen: list[float] = []
+
+    class Spy(Deviation, frozen=True, kw_only=True, tag="spy"):
+        def fit(self, series: Sequence[Series], seed: int = 0) -> DeviationDetector:
+            seen.append(max(each.value[:, 0].max() for each in series))
+            return super().fit(series, seed)
+
+    ramp = make_series(np.arange(1000.0)[:, None])
+    rank({"spy": Spy()}, [[ramp]], seeds=(0,))
+    assert seen == [399.0, 699.0]
+
+
+def test_the_standing_ensemble_yields_only_to_what_is_clearly_better() -> None:
+    """Half again as much, and in three of four trials; a little more is no evidence."""
+
+    def ranked(*pairs: tuple[str, list[float]]) -> list[Candidate]:
+        made = [Candidate(name, float(np.mean(trials)), 0.0, np.array([trials])) for name, trials in pairs]
+        return sorted(made, key=lambda each: -each.precision)
+
+    standing = (STANDING, [0.4, 0.4, 0.4, 0.4])
+    assert best(ranked(standing, ("little", [0.5] * 4))).name == STANDING
+    assert best(ranked(standing, ("clearly", [0.7] * 4))).name == "clearly"
+    assert best(ranked(standing, ("once", [1.0, 1.0, 0.35, 0.35]))).name == STANDING
+    assert best(ranked(("only", [0.1]))).name == "only"
+
+
+def test_what_cannot_be_fitted_is_left_out() -> None:
+    """A candidate that refuses the recordings is not ranked; where all refuse, the last reason is told."""
+    short = [[make_series(np.arange(12.0)[:, None])]]
+    ranked = rank({"z": Deviation(), "patches": Patches(rows=30)}, short, seeds=(0,))
+    assert [each.name for each in ranked] == ["z"]
+    with pytest.raises(ConfigError, match="patches: "):
+        rank({"patches": Patches(rows=30)}, short, seeds=(0,))
+
+
+@pytest.mark.parametrize("width", [1, 8, 38])
+def test_the_standing_ensemble_is_small(width: int) -> None:
+    """Whatever the number of channels, it fits the default budget of 64 KB."""
+    series = make_series(np.random.default_rng(1).normal(size=(3000, width)))
+    detector = candidates(width)[STANDING].fit([series])
+    assert sum(each.nbytes for each in detector.parts().arrays.values()) <= 64 * 1024
 
 
 def test_precision_of_chance() -> None:

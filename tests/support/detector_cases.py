@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trueline_model.detector import score_series
 from trueline_model.detectors import (
     Chart,
     Cusum,
@@ -19,6 +20,7 @@ from trueline_model.detectors import (
     Patches,
     Pca,
 )
+from trueline_model.detectors.ensemble import together
 from trueline_model.scale import fit_scale
 from trueline_model.series import Series, make_series
 
@@ -55,6 +57,7 @@ CASES = {
         combine="highest",
         memory_rows=120,
     ),
+    "ensemble with a network": Ensemble(members=(Deviation(), Network(rows=6, clip=1e3)), folds=2),
     "forest": Forest(sample=64),
     "pca both, mean of 10": Pca(variance_kept=0.8, statistic="both", mean_rows=10, scaling="standard"),
 }
@@ -66,6 +69,9 @@ def fit(recipe: Recipe | Network, series: Sequence[Series], seed: int = 0) -> De
     if isinstance(recipe, Network):
         scale = fit_scale(series)
         return recipe.detector({"centre": scale.centre, "scale": scale.scale}, NETWORKS[recipe.output])
+    if isinstance(recipe, Ensemble) and recipe.network:
+        members = [fit(member, series, seed) for member in recipe.members]
+        return together([(member, score_series(member, normal(7)).score) for member in members])
     return recipe.fit(series, seed)
 
 

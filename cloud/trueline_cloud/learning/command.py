@@ -1,7 +1,8 @@
 """`trueline-cloud train`: from what the store or a folder holds to a signed package and its report.
 
 Promises: a training that was stopped goes on where it was when the same command is given again; package and report
-appear under their names when they are whole, and a version is never written twice.
+appear under their names when they are whole, and a version is never written twice; an alarm that the recordings cannot
+support is refused before anything is trained. TensorFlow is loaded where a network is wanted, and not before.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from trueline_cloud.learning.choose import Choice, choose
+from trueline_cloud.learning.dataset import split
 from trueline_cloud.learning.files import next_version, recordings_of, say, write_whole
-from trueline_cloud.learning.fit import fit_network
+from trueline_cloud.learning.made import GAP_ROWS, Budget, Made, join, make_recipe
 from trueline_cloud.learning.options import parse_rate
-from trueline_cloud.learning.pack import measured, pack
+from trueline_cloud.learning.pack import measured, pack, refused
 from trueline_cloud.learning.report import page
-from trueline_cloud.learning.search import Budget, Choice, search
-from trueline_cloud.learning.train import Epoch, TrainSettings
-from trueline_cloud.learning.zoo import ZOO
+from trueline_cloud.learning.settings import TrainSettings
 from trueline_model.alarm import Alarm
 from trueline_model.package import write_package
+from trueline_model.selection import candidates, standing
+from trueline_model.series import between
 from trueline_wire.errors import ConfigError
 from trueline_wire.keys import SigningKey
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from trueline_cloud.learning.settings import Epoch
     from trueline_model.series import Series
 
 __all__ = ["run"]
@@ -39,7 +43,7 @@ class Summary(msgspec.Struct, frozen=True):
 
     package: str
     report: str
-    network: str
+    model: str
     rows: int
     silent: str
     metrics: dict[str, float]
@@ -56,33 +60,26 @@ def run(options: argparse.Namespace, state: Path, parse_time: Callable[[str], in
     series = [each.series for each in recordings]
     settings = TrainSettings(epochs_max=options.epochs, seed=options.seed)
     say(f"{sum(map(len, series)):,} rows of {len(series[0].channels)} channels in {len(series)} recordings")
-    tried = _tried(options, series, settings)
-    choice = (
-        tried[0] if tried else Choice(options.model, options.rows or _rows(options.model), "window", settings.rate, 0.0)
-    )
+    calibrate = split(series, GAP_ROWS).calibrate
+    if options.alarms and (why := refused(alarm, calibrate)):
+        raise ConfigError(f"--alarms {options.alarms}: {why}")
+    tried = _tried(options, series, settings) if options.model == "auto" else []
+    choice = tried[0] if tried else _named(options, len(series[0].channels), settings)
     version = next_version(options.out, options.name)
     options.out.mkdir(parents=True, exist_ok=True)
     checkpoint = options.out / f"{options.name}-{version}.checkpoint.npz"
-    fitted = fit_network(
-        series,
-        choice.architecture,
-        msgspec.structs.replace(settings, rate=choice.rate),
-        rows=choice.rows,
-        judged=choice.judged,
-        checkpoint=checkpoint,
-        progress=_rounds(options.epochs),
-    )
+    made = _made(choice, series, settings, checkpoint)
     source = str(options.data) if options.data else f"{options.device}/{options.stream}"
-    packed = pack(fitted, recordings[0].units, options.name, version, source, alarm, measured(fitted, options.seed))
+    metrics = measured(made, options.seed)
+    packed = pack(made, recordings[0].units, options.name, version, source, alarm, metrics)
     if packed.silent and options.alarms:
         raise ConfigError(f"--alarms {options.alarms}: {packed.silent}")
     package = options.out / packed.package.manifest.file_name
     report = package.with_suffix(".html")
-    write_whole(report, page(fitted, packed, tried).encode())
+    write_whole(report, page(made, packed, tried).encode())
     write_whole(package, write_package(packed.package, SigningKey.load_or_create(state / "cloud.key")))
     checkpoint.unlink(missing_ok=True)
-    metrics = packed.package.manifest.metrics
-    summary = Summary(str(package), str(report), choice.architecture, choice.rows, packed.silent, metrics)
+    summary = Summary(str(package), str(report), choice.name, choice.rows, packed.silent, metrics)
     print(msgspec.json.encode(summary).decode() if options.json else _text(summary))  # noqa: T201 - a command prints
     return 1 if packed.silent else 0
 
@@ -93,23 +90,43 @@ def _alarm(options: argparse.Namespace) -> Alarm:
 
 
 def _tried(options: argparse.Namespace, series: Sequence[Series], settings: TrainSettings) -> list[Choice]:
-    if options.model != "auto":
-        _rows(options.model)
-        return []
-    rows = sum(map(len, series))
-    before: list[Series] = []
-    left = round(0.85 * rows)  # the calibration part is not for choosing
-    for each in series:
-        before += [each[:left]] if left > 0 else []
-        left -= len(each)
+    """What auto found, in all but the calibration part, which is not for choosing."""
+    before = between(series, 0, round(0.85 * sum(map(len, series))))
     budget = Budget(options.budget_kb, options.budget_us)
-    return search(before, settings, budget, trials=options.trials, told=lambda n, text: say(f"trial {n + 1}: {text}"))
+    return choose([before], settings, budget, trials=options.trials, told=say)
 
 
-def _rows(model: str) -> int:
-    if model not in ZOO:
-        raise ConfigError(f"--model {model!r}: there are auto, {', '.join(ZOO)}")
-    return ZOO[model].rows
+def _named(options: argparse.Namespace, width: int, settings: TrainSettings) -> Choice:
+    """The model that was asked for by name."""
+    statistical = candidates(width)
+    if options.model in statistical:
+        return Choice(options.model)
+    if options.model in candidates(2):
+        raise ConfigError(f"--model {options.model} compares channels: there is one alone")
+    from trueline_cloud.learning.zoo import ZOO  # noqa: PLC0415 - TensorFlow
+
+    if options.model not in ZOO:
+        raise ConfigError(f"--model {options.model!r}: there are auto, {', '.join([*statistical, *ZOO])}")
+    return Choice(options.model, rows=options.rows or ZOO[options.model].rows, rate=settings.rate)
+
+
+def _made(choice: Choice, series: Sequence[Series], settings: TrainSettings, checkpoint: Path) -> Made:
+    if not choice.rows:
+        return make_recipe(series, choice.name, candidates(len(series[0].channels))[choice.name], settings.seed)
+    from trueline_cloud.learning.fit import fit_network  # noqa: PLC0415 - TensorFlow
+
+    fitted = fit_network(
+        series,
+        choice.network,
+        msgspec.structs.replace(settings, rate=choice.rate),
+        rows=choice.rows,
+        judged=choice.judged,
+        checkpoint=checkpoint,
+        progress=_rounds(settings.epochs_max),
+    )
+    if not choice.joined:
+        return Made(choice.name, fitted.detector, fitted.parts, fitted)
+    return join(choice.name, fitted, standing(len(series[0].channels)), settings.seed)
 
 
 def _rounds(rounds: int) -> Callable[[Epoch], None]:
@@ -124,12 +141,13 @@ def _rounds(rounds: int) -> Callable[[Epoch], None]:
 def _text(summary: Summary) -> str:
     metrics = summary.metrics
     size, latency = metrics["size_bytes"] / 1024, metrics["latency_us"]
-    lines = [
-        f"{summary.package}: {summary.network}, windows of {summary.rows} rows, {size:.1f} KB, {latency:.1f} us each"
-    ]
-    lines.append(f"scores in int8 lie {metrics['int8_difference']:.1%} from those in float")
+    of = f"windows of {summary.rows} rows" if summary.rows else "no network"
+    lines = [f"{summary.package}: {summary.model}, {of}, {size:.1f} KB, {latency:.1f} us each"]
+    if "int8_difference" in metrics:
+        lines.append(f"scores in int8 lie {metrics['int8_difference']:.1%} from those in float")
     if "injected_ap" in metrics:
-        found, loss = metrics["injected_ap"], metrics["int8_loss"]
-        lines.append(f"faults put into rows held back: average precision {found:.3f}, {loss:+.1%} of it lost to int8")
+        lost = f", {metrics['int8_loss']:+.1%} of it lost to int8" if "int8_loss" in metrics else ""
+        found = metrics["injected_ap"]
+        lines.append(f"trouble put into rows held back: average precision {found:.3f}{lost}")
     lines.append(f"report: {summary.report}")
     return "\n".join(lines + ([f"it raises no alarm: {summary.silent}"] if summary.silent else []))

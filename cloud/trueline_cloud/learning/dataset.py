@@ -7,11 +7,11 @@ row is in windows of two parts; windows never cross a break between recordings. 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from trueline_model.series import between
 from trueline_wire.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from trueline_model.scale import Scale
     from trueline_model.series import Series
 
-__all__ = ["Split", "Windowed", "folds", "split", "windowed"]
+__all__ = ["Split", "Windowed", "split", "windowed"]
 
 
 class Split(NamedTuple):
@@ -74,26 +74,13 @@ def split(series: Sequence[Series], gap_rows: int, shares: tuple[float, float, f
     rows = sum(map(len, series))
     ends = np.round(np.cumsum(shares) * rows).astype(int)
     starts = [0, ends[0] + gap_rows, ends[1] + gap_rows]
-    parts = [_rows(series, int(start), int(end)) for start, end in zip(starts, ends, strict=True)]
+    parts = [between(series, int(start), int(end)) for start, end in zip(starts, ends, strict=True)]
     for name, part in zip(Split._fields, parts, strict=True):
         if all(len(each) < gap_rows for each in part):
             raise ConfigError(
                 f"{rows} rows are too few to {name} on windows of {gap_rows} rows: record longer, or shorten them"
             )
     return Split(*parts)
-
-
-def folds(series: Sequence[Series], gap_rows: int, count: int) -> list[tuple[list[Series], list[Series]]]:
-    """Cross-validation over time: train on all before a cut, validate on what follows, at `count` cuts.
-
-    The parts are of equal length; the first is never validated on (Bergmeir and Benitez, "On the use of
-    cross-validation for time series predictor evaluation", 2012: the order of time is kept).
-    """
-    cuts = np.linspace(0, sum(map(len, series)), count + 2).round().astype(int)
-    return [
-        (_rows(series, 0, int(middle)), _rows(series, int(middle) + gap_rows, int(end)))
-        for middle, end in pairwise(cuts[1:])
-    ]
 
 
 def windowed(series: Sequence[Series], scale: Scale, size: int, stride: int = 1) -> Windowed:
@@ -122,14 +109,3 @@ def windowed(series: Sequence[Series], scale: Scale, size: int, stride: int = 1)
 
 def _cut(rows: NDArray[Any], size: int, stride: int) -> NDArray[Any]:
     return np.lib.stride_tricks.sliding_window_view(rows, size, axis=0)[::stride].transpose(0, 2, 1)
-
-
-def _rows(series: Sequence[Series], start: int, end: int) -> list[Series]:
-    """Rows start <= i < end of recordings laid end to end, kept apart."""
-    found, passed = [], 0
-    for each in series:
-        a, b = max(start - passed, 0), min(end - passed, len(each))
-        if b > a:
-            found.append(each[a:b])
-        passed += len(each)
-    return found

@@ -19,14 +19,16 @@ _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _RATE: Final = re.compile(rf"(\d+(?:\.\d+)?)/({'|'.join(_UNITS_S)})")
 
 HELP: Final = """Rows flagged suspect, failed or missing do not train, nor do labelled ones. The first
-70 % of the time train, 15 % say when to stop, 15 % give thresholds. With --model auto a
-search tries networks within the budget. With --target or --life, one that predicts.
+70 % of the time train, 15 % say when to stop, 15 % give thresholds. With --model auto
+statistical detectors, networks and ensembles within the budget are compared. With
+--target or --life, one that predicts.
 
 Writes NAME-VERSION.tlm, signed with the cloud's key, and NAME-VERSION.html, the report.
 
 examples:
   trueline-cloud train --device pump-7 --stream valve --from 2026-03-01 --to 2026-04-01 --name valve
   trueline-cloud train --data recordings/ --labels anomaly --model autoencoder-conv --name pump --alarms 1/day
+  trueline-cloud train --data recordings/ --model pca --name pump --alarms 1/day
   trueline-cloud train --data engines/ --life rows --most 125 --rows 30 --unit 1 --name life
 """
 
@@ -45,12 +47,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
     made = command.add_argument_group("what to make")
     made.add_argument("--name", required=True, metavar="NAME", help="of the model; versions are counted")
     made.add_argument("--out", type=Path, default=Path("models"), metavar="DIR", help="where to put it (models)")
-    made.add_argument("--model", default="auto", metavar="NAME", help="a network of the zoo, or auto (auto)")
+    made.add_argument(
+        "--model", default="auto", metavar="NAME", help="auto, pca or another detector, or a network (auto)"
+    )
     made.add_argument("--rows", type=int, metavar="N", help="of a window; what the network likes if not given")
     made.add_argument("--alarms", metavar="N/UNIT", help="false alarms that may come: 1/week (that), 2/day, 1/hour")
-    made.add_argument("--budget-us", type=float, default=30.0, metavar="U", help="of a window, for auto (30)")
-    made.add_argument("--budget-kb", type=float, default=64.0, metavar="K", help="of the network, for auto (64)")
-    made.add_argument("--trials", type=int, default=12, metavar="N", help="networks auto tries (12)")
+    made.add_argument("--budget-us", type=float, default=30.0, metavar="U", help="of a row or a window, for auto (30)")
+    made.add_argument("--budget-kb", type=float, default=64.0, metavar="K", help="of the model, for auto (64)")
+    made.add_argument("--trials", type=int, default=12, metavar="N", help="networks auto tries; 0 for none (12)")
     made.add_argument("--epochs", type=int, default=60, metavar="N", help="rounds over the data, at most (60)")
     made.add_argument("--seed", type=int, default=0, metavar="N", help="same data, same seed, same model (0)")
     told = command.add_argument_group("to predict something, instead of what is strange (docs/prediction.md)")

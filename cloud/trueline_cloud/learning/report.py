@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import html
+import itertools
 from typing import TYPE_CHECKING, Any, Final
 
 import matplotlib as mpl
 import numpy as np
 
-from trueline_cloud.learning.inject import KINDS, inject
 from trueline_cloud.learning.pages import LINE, MARK, OTHER, figure_of, picture, table, whole
 from trueline_model.alarm import Alarm, Alarming
 from trueline_model.conformal import Calibration
 from trueline_model.detector import score_series
+from trueline_model.injection import KINDS, inject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from trueline_cloud.learning.choose import Choice
     from trueline_cloud.learning.fit import Fitted
+    from trueline_cloud.learning.made import Made
     from trueline_cloud.learning.pack import Packed
-    from trueline_cloud.learning.search import Choice
     from trueline_model.series import Series
 
 __all__ = ["page"]
@@ -29,39 +31,43 @@ _WORST: Final = 3
 _AROUND: Final = 60
 _CHANNELS: Final = 3
 _POINTS: Final = 4000
+_INJECTIONS: Final = 5
 
 
-def page(fitted: Fitted, packed: Packed, tried: Sequence[Choice]) -> str:
+def page(made: Made, packed: Packed, tried: Sequence[Choice]) -> str:
     """The whole page.
 
     Args:
-        fitted: the network.
+        made: the model.
         packed: its package.
-        tried: what the search tried, best first; none where the network was named.
+        tried: what was compared, the one taken first; none where the model was named.
     """
-    manifest = packed.package.manifest
-    title = f"{manifest.name} {manifest.version}: {fitted.architecture}"
+    manifest, network = packed.package.manifest, made.network
+    title = f"{manifest.name} {manifest.version}: {made.name}"
     calibration = Calibration.from_arrays(packed.package.calibration)
+    heads = ("model", "average precision", "spread", "rows", "judged", "rate")
     with mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False, "font.size": 10}):
         parts = [
-            _summary(fitted, packed),
-            "<h2>Search</h2>" + table(("network", "rows", "judged", "rate", "average precision"), _tried(tried))
-            if tried
-            else "",
-            "<h2>Training</h2>" + _curves(fitted),
-            "<h2>int8 against float</h2>" + _agreement(fitted),
-            "<h2>Faults put into held-back rows</h2>" + _confusion(fitted, packed, calibration),
-            "<h2>Worst of the held-back rows</h2>" + _worst(fitted),
+            _summary(made, packed),
+            "<h2>Compared, the one taken first</h2>" + table(heads, _tried(tried)) if tried else "",
+            "<h2>Training</h2>" + _curves(network) if network else "",
+            "<h2>int8 against float</h2>" + _agreement(network) if network else "",
+            "<h2>Trouble put into held-back rows</h2>" + _confusion(made, packed, calibration),
+            "<h2>Worst of the held-back rows</h2>" + _worst(made),
         ]
     return whole(title, "".join(parts))
 
 
-def _summary(fitted: Fitted, packed: Packed) -> str:
+def _summary(made: Made, packed: Packed) -> str:
     manifest = packed.package.manifest
     rows: list[tuple[str, object]] = [
         ("trained on", f"{manifest.trained.rows:,} rows of {manifest.trained.source}"),
         ("from, to", f"{manifest.trained.begin:%Y-%m-%d %H:%M} to {manifest.trained.end:%Y-%m-%d %H:%M} UTC"),
-        ("window", f"{fitted.recipe.rows} rows, {fitted.recipe.output}, judged by {fitted.recipe.judged}"),
+        *(
+            [("window", f"{made.network.recipe.rows} rows, {made.network.recipe.output}")]
+            if made.network
+            else [("settings", str(manifest.settings))]
+        ),
         ("channels", ", ".join(f"{one.name} [{one.unit}]" for one in manifest.inputs)),
         *manifest.metrics.items(),
     ]
@@ -70,7 +76,10 @@ def _summary(fitted: Fitted, packed: Packed) -> str:
 
 
 def _tried(tried: Sequence[Choice]) -> list[tuple[object, ...]]:
-    return [(each.architecture, each.rows, each.judged, each.rate, each.merit) for each in tried]
+    return [
+        (each.name, each.merit, each.spread, *((each.rows, each.judged, each.rate) if each.rows else ("", "", "")))
+        for each in tried
+    ]
 
 
 def _curves(fitted: Fitted) -> str:
@@ -96,16 +105,16 @@ def _agreement(fitted: Fitted) -> str:
     return picture(figure, "Scores of held-back rows by the int8 network and the float one; the line is equality.")
 
 
-def _confusion(fitted: Fitted, packed: Packed, calibration: Calibration) -> str:
+def _confusion(made: Made, packed: Packed, calibration: Calibration) -> str:
     """Rows in alarm, by what was put into them."""
     rule, flagged, kinds = f"p at most {_UNALARMED_P}", [], []
     alarming = None
     if packed.package.alarm:
         recipe = Alarm(**packed.package.manifest.alarm)
         alarming, rule = Alarming.from_arrays(recipe, packed.package.alarm), "in alarm"
-    for series in fitted.parts.calibrate:
-        failed, kind = inject(series, fitted.detector.scale, seed=0)
-        surprise = calibration.surprise(score_series(fitted.detector, failed).score)
+    for series, seed in itertools.product(made.parts.calibrate, range(_INJECTIONS)):
+        failed, kind = inject(series, seed)
+        surprise = calibration.surprise(score_series(made.detector, failed).score)
         found = surprise >= -np.log10(_UNALARMED_P) if alarming is None else alarming(failed.time_ns, surprise).alarm
         flagged.append(found)
         kinds.append(kind)
@@ -118,11 +127,11 @@ def _confusion(fitted: Fitted, packed: Packed, calibration: Calibration) -> str:
     return table(("put in", "rows", rule, "share"), rows)
 
 
-def _worst(fitted: Fitted) -> str:
+def _worst(made: Made) -> str:
     """The highest scores of normal running: what will come as false alarms, or was not normal."""
     drawn = []
-    longest = max(fitted.parts.calibrate, key=len)
-    scored = score_series(fitted.detector, longest)
+    longest = max(made.parts.calibrate, key=len)
+    scored = score_series(made.detector, longest)
     left = np.where(np.isfinite(scored.score), scored.score, -1.0)
     for _ in range(_WORST):
         at = int(left.argmax())

@@ -21,6 +21,7 @@ import numpy as np
 
 from trueline_cloud.learning.backend import keras, tf
 from trueline_cloud.learning.examples import examples
+from trueline_cloud.learning.settings import Epoch, TrainSettings
 from trueline_model.prediction import QUANTILES
 
 if TYPE_CHECKING:
@@ -37,40 +38,6 @@ __all__ = ["Epoch", "TrainSettings", "predict", "train"]
 _PREDICT_WINDOWS: Final = 1024
 _SQUARE: Final = 4.0
 """Of the mean in a prediction's loss: errors of a tenth of the span then pull as much there as at a quantile."""
-
-
-class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How long and how fast.
-
-    Attributes:
-        epochs_max: rounds over the windows, at most.
-        patience: rounds without a better validation loss before it ends.
-        windows_max: windows in a round, drawn anew for each where there are more.
-        batch: windows a step.
-        rate: of learning, at the start.
-        seed: of weights, orders and hidden cells.
-    """
-
-    epochs_max: int = 60
-    patience: int = 8
-    windows_max: int = 8192
-    batch: int = 64
-    rate: float = 3e-3
-    seed: int = 0
-
-
-class Epoch(msgspec.Struct, frozen=True):
-    """One round, as a report draws it.
-
-    Attributes:
-        number: from 0.
-        loss: mean over the round, with cells hidden.
-        validation: mean over the validation windows, with none hidden.
-    """
-
-    number: int
-    loss: float
-    validation: float
 
 
 @dataclass

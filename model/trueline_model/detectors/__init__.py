@@ -36,6 +36,7 @@ __all__ = [
     "Patches",
     "Pca",
     "detector_from",
+    "network_in",
 ]
 
 AnyRecipe = Chart | Cusum | Deviation | Ensemble | Forest | Innovation | Network | Novelty | Patches | Pca
@@ -61,19 +62,36 @@ def detector_from(parts: Parts, model: Model | None = None) -> Detector:
 
     Args:
         parts: as a package holds them.
-        model: the network, for kind "network".
+        model: the network, for kind "network" and for an ensemble that has one.
 
     Raises:
         ConfigError: no such kind, a setting it does not have, an array missing or of another shape, no network.
     """
+    recipe = _recipe(parts)
+    if isinstance(recipe, Ensemble):
+        return recipe.detector(parts.arrays, model)
+    if not isinstance(recipe, Network):
+        return recipe.detector(parts.arrays)
+    if model is None:
+        raise ConfigError("a detector of kind network wants its network: load it with LiteRT and give it")
+    return recipe.detector(parts.arrays, model)
+
+
+def network_in(parts: Parts) -> Network | None:
+    """How the network of a detector is asked; None where it has none.
+
+    Raises:
+        ConfigError: no such kind, or a setting it does not have.
+    """
+    recipe = _recipe(parts)
+    return recipe.network if isinstance(recipe, Ensemble) else recipe if isinstance(recipe, Network) else None
+
+
+def _recipe(parts: Parts) -> AnyRecipe:
     if parts.kind not in DETECTORS:
         raise ConfigError(f"no detector is called {parts.kind}: there are {', '.join(sorted(DETECTORS))}")
     try:
         recipe: AnyRecipe = msgspec.convert({"detector": parts.kind, **parts.settings}, type=DETECTORS[parts.kind])
     except msgspec.ValidationError as error:
         raise ConfigError(f"settings of detector {parts.kind}: {error}") from error
-    if not isinstance(recipe, Network):
-        return recipe.detector(parts.arrays)
-    if model is None:
-        raise ConfigError("a detector of kind network wants its network: load it with LiteRT and give it")
-    return recipe.detector(parts.arrays, model)
+    return recipe

@@ -4,7 +4,8 @@ Each member's score becomes a surprise (-log10 p) against rows it was not fitted
 have one vote each; the mean surprise is Fisher's combination (Statistical Methods for Research Workers, 1925) and the
 highest is Tippett's (1931), as `combine` says. Members go together, so neither is a p-value again: the ensemble is
 calibrated like any other detector. With a memory, p-values are counted among the last scores (`recalibration`): one
-member whose scores drift away does not drown the others.
+member whose scores drift away does not drown the others. One member may be a network; it is trained elsewhere, and
+joins by `together`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from trueline_model.detector import Parts, out_of_fold
 from trueline_model.detectors.chart import Chart
 from trueline_model.detectors.cusum import Cusum
 from trueline_model.detectors.deviation import Deviation
+from trueline_model.detectors.forest import Forest
 from trueline_model.detectors.innovation import Innovation
+from trueline_model.detectors.network import Network
 from trueline_model.detectors.novelty import Novelty
 from trueline_model.detectors.patches import Patches
 from trueline_model.detectors.pca import Pca
@@ -35,11 +38,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trueline_model.detector import Detector, Scored, State
+    from trueline_model.detectors.network import Model
     from trueline_model.series import Series
 
-__all__ = ["Ensemble", "EnsembleDetector", "Member"]
+__all__ = ["Ensemble", "EnsembleDetector", "Member", "together"]
 
-Member = Chart | Cusum | Deviation | Innovation | Novelty | Patches | Pca
+Member = Chart | Cusum | Deviation | Forest | Innovation | Network | Novelty | Patches | Pca
+
+_KEPT_MAX = 150
+"""Points kept of a member's calibration: its votes are added, and fine steps of one are lost in the sum."""
 
 
 class Ensemble(
@@ -48,7 +55,7 @@ class Ensemble(
     """Settings of a combination.
 
     Attributes:
-        members: recipes, two at least.
+        members: recipes, two at least, of which one may be a network.
         combine: "mean" of the surprises (Fisher) or the "highest" (Tippett).
         folds: blocks of time each recording is cut into for calibration, two at least.
         mean_rows: the score is the mean of that many rows.
@@ -64,6 +71,8 @@ class Ensemble(
     def __post_init__(self) -> None:
         if len(self.members) < 2:  # noqa: PLR2004 - two make a combination
             raise ValueError("an ensemble wants two members at least")
+        if sum(isinstance(member, Network) for member in self.members) > 1:
+            raise ValueError("an ensemble has room for one network: a package holds no more")
         if self.folds < 2:  # noqa: PLR2004 - one to fit, one to calibrate
             raise ValueError(f"folds {self.folds} must be at least 2")
         if self.mean_rows < 1:
@@ -76,18 +85,30 @@ class Ensemble(
         members: list[Detector] = []
         calibrations = []
         for number, recipe in enumerate(self.members):
+            if isinstance(recipe, Network):
+                raise ConfigError("a network does not fit itself: train it, and join it by `together`")
             members.append(recipe.fit(series, seed + number))
-            calibrations.append(calibrate(out_of_fold(recipe, series, self.folds, seed + number)))
+            scores = out_of_fold(recipe, series, self.folds, seed + number)
+            calibrations.append(calibrate(scores, kept_max=_KEPT_MAX))
         return EnsembleDetector(self, tuple(members), tuple(calibrations))
 
-    def detector(self, arrays: Mapping[str, NDArray[Any]]) -> EnsembleDetector:
-        """As `Recipe`."""
+    @property
+    def network(self) -> Network | None:
+        """The member that is one."""
+        return next((member for member in self.members if isinstance(member, Network)), None)
+
+    def detector(self, arrays: Mapping[str, NDArray[Any]], model: Model | None = None) -> EnsembleDetector:
+        """As `Recipe`; a member that is a network wants its model.
+
+        Raises:
+            ConfigError: there is a network among the members, and no model.
+        """
         members: list[Detector] = []
         calibrations = []
         for number, recipe in enumerate(self.members):
             own = {k.removeprefix(f"{number}."): v for k, v in arrays.items() if k.startswith(f"{number}.")}
             try:
-                members.append(recipe.detector(own))
+                members.append(_made(recipe, own, model))
                 calibrations.append(
                     Calibration.from_arrays({k.removeprefix("p."): v for k, v in own.items() if k.startswith("p.")})
                 )
@@ -96,6 +117,32 @@ class Ensemble(
         if len({member.width for member in members}) != 1:
             raise ConfigError("the members want different numbers of channels: make the package again")
         return EnsembleDetector(self, tuple(members), tuple(calibrations))
+
+
+def _made(recipe: Member, arrays: Mapping[str, NDArray[Any]], model: Model | None) -> Detector:
+    if not isinstance(recipe, Network):
+        return recipe.detector(arrays)
+    if model is None:
+        raise ConfigError("it is a network, and there is nothing that runs it")
+    return recipe.detector(arrays, model)
+
+
+def together(members: Sequence[tuple[Detector, NDArray[np.float64]]]) -> EnsembleDetector:
+    """Fitted detectors as one (Fisher).
+
+    Args:
+        members: each with its scores of normal rows it was not fitted to.
+
+    Raises:
+        ConfigError: a detector that cannot be a member, or fewer than 20 scores.
+    """
+    try:
+        recipes = [{"detector": found.kind, **found.settings} for found in (each.parts() for each, _ in members)]
+        recipe = msgspec.convert({"detector": "ensemble", "members": recipes}, Ensemble)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"these detectors make no ensemble: {error}") from error
+    calibrations = tuple(calibrate(scores, kept_max=_KEPT_MAX) for _, scores in members)
+    return EnsembleDetector(recipe, tuple(detector for detector, _ in members), calibrations)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

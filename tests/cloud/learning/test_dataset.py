@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trueline_cloud.learning.dataset import folds, split, windowed
+from trueline_cloud.learning.dataset import split, windowed
 from trueline_model.scale import fit_scale
 from trueline_model.series import Series, make_series
 from trueline_wire.errors import ConfigError
@@ -35,16 +35,6 @@ def test_no_row_is_in_windows_of_two_parts(lengths: list[int], size: int) -> Non
     for earlier, later in pairwise(seen):
         assert later.min() - earlier.max() > size
     assert all(np.all(np.diff(part) > 0) for part in seen)
-
-
-@given(rows=st.integers(50, 400), size=st.integers(1, 10), count=st.integers(1, 4))
-def test_a_fold_trains_on_the_past_alone(rows: int, size: int, count: int) -> None:
-    """Every fold validates on rows later than all it was trained on, and each later fold trains on more."""
-    found = folds(numbered(rows), size, count)
-    assert len(found) == count
-    for train, validate in found:
-        assert validate[0].value[0, 0] - train[-1].value[-1, 0] > size
-    assert [sum(map(len, train)) for train, _ in found] == sorted(sum(map(len, train)) for train, _ in found)
 
 
 def test_windows_cross_no_break() -> None:

@@ -13,10 +13,10 @@ from trueline_model.series import Series, make_series
 
 pytest.importorskip("tensorflow")
 
+
 from trueline_cloud.learning.dataset import Windowed
 from trueline_cloud.learning.examples import examples
 from trueline_cloud.learning.fit import Fitted, fit_network
-from trueline_cloud.learning.inject import inject
 from trueline_cloud.learning.quantise import Int8, to_int8
 from trueline_cloud.learning.train import Epoch, TrainSettings, predict, train
 from trueline_cloud.learning.zoo import ZOO
@@ -130,18 +130,6 @@ def test_what_is_not_valid_never_counts() -> None:
     ahead = examples(windows, "forecast", None)
     assert ahead.question.shape == (4, 4, 2)
     np.testing.assert_array_equal(ahead.counts.astype(bool), valid[:, -1])
-
-
-def test_what_is_injected_is_marked_and_nothing_else_changes() -> None:
-    """About a tenth of the rows are marked, every other row keeps its bits, and the same seed does the same."""
-    series = waves(3000)
-    scale = fit_network([waves(500)], "autoencoder-dense", TrainSettings(epochs_max=1, windows_max=64)).detector.scale
-    failed, marked = inject(series, scale, seed=4)
-    np.testing.assert_array_equal(failed.value[marked == 0], series.value[marked == 0])
-    assert 0.08 < (marked > 0).mean() < 0.2
-    assert len(set(marked.tolist())) > 4
-    np.testing.assert_array_equal(inject(series, scale, seed=4)[0].value, failed.value)
-    assert not np.array_equal(failed.value, series.value)
 
 
 def test_a_mistake_is_named() -> None:
