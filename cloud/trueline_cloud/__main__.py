@@ -1,4 +1,4 @@
-"""The command line of the cloud: `trueline-cloud serve | ledger | export | train | key | enroll`.
+"""The command line of the cloud: `trueline-cloud serve | ledger | export | events | train | key | enroll`.
 
 Promises: every command says what is wrong and what to do about it, and its exit code means something. Refuses to work
 where a library is missing, and names the `pip install` that mends it.
@@ -171,6 +171,22 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--json", action="store_true", help="a summary as one JSON object on stdout")
     add_state(export)
 
+    events = add(
+        "events",
+        _events,
+        "what detectors on devices raised: whose trouble it is, which channel, how sure; the newest first",
+        f"{_TIME}\n\n"
+        "examples:\n  trueline-cloud events --device pump-7 --from 2026-03-01\n"
+        "  trueline-cloud events --out events.csv --limit 100000\n",
+    )
+    events.add_argument("--device", metavar="D", help="only this device")
+    events.add_argument("--from", dest="start", metavar="T", help="first time; the oldest if not given")
+    events.add_argument("--to", dest="end", metavar="T", help="the first time left out; none if not given")
+    events.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (100)")
+    events.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    events.add_argument("--out", type=Path, metavar="FILE.csv", help="write them to a file")
+    add_state(events)
+
     train = add("train", _train, "make a model that runs on devices, from the store or from recordings", HELP)
     add_options(train)
     add_state(train)
@@ -228,8 +244,7 @@ def _export(options: argparse.Namespace) -> int:
     from trueline_cloud.storage.reader import JournalReader  # noqa: PLC0415
     from trueline_cloud.storage.store import NeverHeardOfError  # noqa: PLC0415
 
-    start = -(1 << 63) if options.start is None else parse_time(options.start)
-    end = (1 << 63) - 1 if options.end is None else parse_time(options.end)
+    start, end = _range(options)
     corrupt: list[str] = []
     with contextlib.closing(JournalReader(_state(options), corrupt.append)) as reader:
         try:
@@ -253,6 +268,25 @@ def _export(options: argparse.Namespace) -> int:
         if summary.duplicates:
             print(f"{summary.duplicates:,} of them are there twice")
     return FOUND if corrupt else OK
+
+
+def _events(options: argparse.Namespace) -> int:
+    from trueline_cloud import events as room  # noqa: PLC0415
+
+    if options.limit < 1:
+        raise ConfigError(f"--limit {options.limit}: 1 or more")
+    start, end = _range(options)
+    found, more = room.read_events(_state(options), options.device, start, end, options.limit)
+    if options.out is not None:
+        room.write_csv(found, options.out)
+    print((room.as_json if options.json else room.as_table)(found, more=more))
+    return OK
+
+
+def _range(options: argparse.Namespace) -> tuple[int, int]:
+    start = -(1 << 63) if options.start is None else parse_time(options.start)
+    end = (1 << 63) - 1 if options.end is None else parse_time(options.end)
+    return start, end
 
 
 def _train(options: argparse.Namespace) -> int:

@@ -53,7 +53,7 @@ def test_nothing_but_the_files_is_served() -> None:
         assert ask(path).status_code == 404
 
 
-@pytest.mark.parametrize("name", [PAGE, LOGIN_PAGE, "app.js", "style.css", "icon.svg"])
+@pytest.mark.parametrize("name", [PAGE, LOGIN_PAGE, "app.js", "events.js", "words.js", "style.css", "icon.svg"])
 def test_our_files_name_no_other_place(name: str) -> None:
     """Nothing we wrote loads anything from another origin, and no script is written into a page."""
     text = Assets().get(name).body.decode()

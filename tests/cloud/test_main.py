@@ -10,6 +10,7 @@ import pytest
 from cloud_kit import START_NS, Machine
 from hypothesis import given
 from hypothesis import strategies as st
+from page_kit import told
 
 from trueline_cloud.__main__ import _CONFIG_EXAMPLE, main, parse_time
 from trueline_cloud.config import load_settings
@@ -39,6 +40,28 @@ def test_ledger(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ledger", "--state", str(state), "--device", "pump-7", "--json", "--verify"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["ok"], document["rows_stored"], document["verification"]["rows"]) == (True, 20, 20)
+
+
+def test_events(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`events` lists what detectors raised, newest first, as a table, one JSON object, or a file."""
+    machine = Machine()
+    first, second = told(START_NS), told(START_NS + 100 * 10**9, what="process anomaly", confidence=0.97)
+    machine.schema = first.schema
+    with closing(Journal(tmp_path / "journal.db")) as journal:
+        journal.commit(machine.group(first, second))
+    asked = ["events", "--state", str(tmp_path), "--device", "pump-7"]
+    assert main(asked) == 0
+    _, _, newest, oldest = capsys.readouterr().out.splitlines()
+    assert all(word in newest for word in ("process anomaly", "Pressure", "97%", "9 s …"))
+    assert all(word in oldest for word in ("sensor fault", "Pressure", "bias_step", "90%", "1.0e-04"))
+    out = tmp_path / "events.csv"
+    assert main([*asked, "--json", "--limit", "1", "--out", str(out)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["more"], [one["what"] for one in document["events"]]) == (True, ["process anomaly"])
+    head, row = out.read_text().splitlines()
+    assert dict(zip(head.split(","), row.split(","), strict=True))["what"] == "process anomaly"
+    assert main([*asked, "--to", str(START_NS)]) == 0
+    assert capsys.readouterr().out == "no events\n"
 
 
 def test_missing_ends_with_one(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,6 +94,8 @@ def test_export(state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     ("arguments", "word"),
     [
         (["ledger", "--device", "nobody"], "nobody"),
+        (["events", "--device", "nobody"], "nobody"),
+        (["events", "--limit", "0"], "--limit"),
         (["export", "--device", "nobody", "--stream", "valve", "--out", "x.csv"], "known are: pump-7"),
         (["export", "--device", "pump-7", "--stream", "nothing", "--out", "x.csv"], "it has: valve"),
         (["export", "--device", "pump-7", "--stream", "valve", "--out", "x.csv", "--from", "noon"], "not a time"),
@@ -106,7 +131,7 @@ def test_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(parse_public_key(first)) == 32
 
 
-@pytest.mark.parametrize("arguments", [[], ["serve"], ["ledger"], ["export"], ["key"], ["enroll"]])
+@pytest.mark.parametrize("arguments", [[], ["serve"], ["ledger"], ["export"], ["events"], ["key"], ["enroll"]])
 def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Every command explains itself, its exit codes included."""
     with pytest.raises(SystemExit) as ended:

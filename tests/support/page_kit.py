@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import uvicorn
 
 from trueline_cloud.api.app import create_app
 from trueline_cloud.storage.store import DeviceInfo, LaneLedger, NeverHeardOfError, Rollup, worst_verdict
+from trueline_model.event import Event, event_readings, is_event
 from trueline_wire.readings import Channel, Flag, Readings, Schema, worst_flag
 
 if TYPE_CHECKING:
@@ -69,6 +70,40 @@ def lane(device: str, name: str = "data", **counts: Any) -> LaneLedger:
     )
 
 
+def told(
+    at_ns: int,
+    *,
+    what: Literal["sensor fault", "process anomaly"] = "sensor fault",
+    channel: str = "Pressure",
+    kind: str = "bias_step",
+    phase: Literal["begun", "reviewed", "ended"] = "begun",
+    device: str = "pump-7",
+    before: int = 10,
+    rows: int = 20,
+    confidence: float = 0.9,
+) -> Readings:
+    """What a detector `watch` of the stream `valve` tells of an event: rows a second apart, `before` of them before."""
+    schema = replace(PUMP, device=device)
+    window = sampled(schema, at_ns - before * 10**9, rows)
+    strange = np.arange(rows) >= before
+    share = np.where(np.arange(2) == [each.name for each in schema.channels].index(channel), 0.75, 0.25)
+    event = Event(
+        detector="watch",
+        begun_us=at_ns // 1000,
+        phase=phase,
+        window=window,
+        score=np.where(strange, 40.0, 1.0),
+        p=np.where(strange, 1e-4, 0.5),
+        share=np.tile(share, (rows, 1)),
+        what=what,
+        channel=channel,
+        kind=kind if what == "sensor fault" else "",
+        confidence=confidence,
+        model=3,
+    )
+    return event_readings(event)
+
+
 @dataclass
 class FakeStore:
     """Readings and ledgers in memory. Writing and reading may be done in different threads."""
@@ -84,9 +119,10 @@ class FakeStore:
         """Store a batch, and account for it."""
         schema = readings.schema
         self.batches.setdefault((schema.device, schema.stream), []).append(readings)
-        before = self.lanes.get((schema.device, "data"))
+        name = "event" if is_event(schema) else "data"
+        before = self.lanes.get((schema.device, name))
         stored = len(readings) + (before.rows_stored if before else 0)
-        self.account(lane(schema.device, rows_stored=stored))
+        self.account(lane(schema.device, name, rows_stored=stored))
 
     def account(self, ledger: LaneLedger, *, online: bool | None = True) -> None:
         """Set a lane's ledger; the device was heard as of then."""
@@ -133,6 +169,8 @@ class FakeReader:
         return [ledger for (of, _), ledger in sorted(self._store.lanes.items()) if device in {None, of}]
 
     def readings(self, device: str, stream: str, start_ns: int, end_ns: int) -> Iterator[Readings]:
+        if (device, stream) not in self._store.batches:
+            raise NeverHeardOfError(f"{device}/{stream}")
         for batch in self._store.batches[device, stream]:
             inside = np.flatnonzero((batch.time_ns >= start_ns) & (batch.time_ns < end_ns))
             if len(inside):

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import numpy as np
 
+from trueline_cloud.event_log import Happening
 from trueline_cloud.storage.store import DeviceInfo, LaneLedger, Rollup
+from trueline_model.event import is_event
 from trueline_wire.readings import Flag, worst_flag
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ChannelAnswer",
     "Devices",
+    "Events",
     "Ledger",
     "Problem",
     "ReadingsAnswer",
@@ -59,9 +62,13 @@ class ChannelAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StreamAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A stream, its channels, and the time of its first and last stored reading (null where there is none)."""
+    """A stream, its channels, and the time of its first and last stored reading (null where there is none).
+
+    `is_events` where its readings tell of events: /api/v1/events reads them.
+    """
 
     stream: str
+    is_events: bool
     channels: list[ChannelAnswer]
     first_ns: int | None
     last_ns: int | None
@@ -86,6 +93,14 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
 
     verdict: str
     lanes: list[LaneLedger]
+
+
+class Events(msgspec.Struct, frozen=True, kw_only=True):
+    """Events, the newest first; `more` where older ones in the range were left out."""
+
+    now_ns: int
+    more: bool
+    events: list[Happening]
 
 
 class SeriesAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,7 +141,9 @@ def stream_answer(schema: Schema, span_ns: tuple[int, int] | None) -> StreamAnsw
         for c in schema.channels
     ]
     first_ns, last_ns = span_ns or (None, None)
-    return StreamAnswer(stream=schema.stream, channels=channels, first_ns=first_ns, last_ns=last_ns)
+    return StreamAnswer(
+        stream=schema.stream, is_events=is_event(schema), channels=channels, first_ns=first_ns, last_ns=last_ns
+    )
 
 
 def _rounded(u: NDArray[np.float32]) -> NDArray[np.float64]:

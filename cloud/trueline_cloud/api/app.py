@@ -5,6 +5,7 @@
     /api/v1/devices                          all devices
     /api/v1/devices/{device}/streams         streams, channels, units
     /api/v1/readings                         a range, in steps
+    /api/v1/events, /api/v1/events/window    what detectors on devices raised, and the rows that raised it
     /api/v1/ledger                           is anything missing?
     /api/v1/live, /api/v1/live/fleet         the same, pushed (server-sent events)
     /openapi.json                            all this, for machines
@@ -36,6 +37,7 @@ from trueline_cloud.api.health import Health, verdict_of
 from trueline_cloud.api.problems import Answer, ProblemError, problem_answer
 from trueline_cloud.api.readers import Readers
 from trueline_cloud.dashboard.assets import ASSET_NAMES, CHART_LIBRARY, LOGIN_PAGE, PAGE, Assets
+from trueline_cloud.event_log import EventWindow, happening, newest_events, window_of
 from trueline_cloud.live import TooManyListenersError
 from trueline_cloud.storage.store import NeverHeardOfError, worst_verdict
 
@@ -53,12 +55,19 @@ SILENT_AFTER_S: Final = 150.0
 STALE_AFTER_S: Final = 30.0
 """A stream's last value is stale when so long no reading came: three frame intervals of an agent's default, s."""
 
+_DAY_NS: Final = 86_400 * 10**9
+_AHEAD_NS: Final = 3600 * 10**9
+"""A device's clock may run ahead of ours: what it has just seen is not left out for that."""
+
 _Device = Annotated[str, Query(description="Device id.")]
 _Stream = Annotated[str, Query(description="Stream of the device.")]
 _Channels = Annotated[list[str] | None, Query(description="A channel of the stream; may be repeated. All by default.")]
 _From = Annotated[
     str | None,
     Query(alias="from", description="First time, RFC 3339 or ns since 1970. An hour before `to` by default."),
+]
+_Since = Annotated[
+    str | None, Query(alias="from", description="First time, RFC 3339 or ns since 1970. A day before `to` by default.")
 ]
 _To = Annotated[str | None, Query(alias="to", description="First time not included, likewise. Now by default.")]
 _Step = Annotated[str | None, Query(description="Length of a step: 500ms, 10s, 1m, 6h, 1d.")]
@@ -115,6 +124,7 @@ def create_app(
     _add_problem_handlers(app)
     _add_service_paths(app, metrics, health)
     _add_store_paths(app, readers)
+    _add_event_paths(app, readers)
     _add_live_paths(app, readers, live, fleet, silent_after_s=silent_after_s, stale_after_s=stale_after_s)
     _add_page_paths(app, assets, "private" if token else "public")
     return app
@@ -208,6 +218,39 @@ def _add_store_paths(app: FastAPI, readers: Readers) -> None:
         unknown = f"device: {name!r} has never been heard of"
         lanes = await readers.ask(lambda reader: _known(lambda: reader.ledger(name), unknown))
         return _fresh(answers.Ledger(verdict=worst_verdict([lane.verdict for lane in lanes]), lanes=lanes))
+
+
+def _add_event_paths(app: FastAPI, readers: Readers) -> None:
+    @app.get("/api/v1/events", **documented(answers.Events, "What detectors on devices raised, the newest first."))
+    async def events(
+        device: Annotated[str | None, Query(description="One device; all by default.")] = None,
+        start: _Since = None,
+        end: _To = None,
+        limit: Annotated[str, Query(description=f"At most so many, 1 to {query.EVENTS_MAX}.")] = "100",
+    ) -> Response:
+        name, count = None if device is None else query.parse_device(device), query.parse_limit(limit)
+        start_ns, end_ns = query.parse_span(start, end, _DAY_NS, now_ns=time.time_ns() + _AHEAD_NS)
+        unknown = f"device: {name!r} has never been heard of"
+
+        def question(reader: Reader) -> answers.Events:
+            found, more = _known(lambda: newest_events(reader, name, start_ns, end_ns, count), unknown)
+            return answers.Events(now_ns=time.time_ns(), more=more, events=[happening(one) for one in found])
+
+        return _fresh(await readers.ask(question))
+
+    @app.get("/api/v1/events/window", **documented(EventWindow, "An event with the rows that were told of it."))
+    async def event_window(device: _Device, stream: _Stream, detector: _Stream, begun_us: str) -> Response:
+        name, of = query.parse_device(device), query.parse_stream(stream)
+        by, begun = query.parse_stream(detector), query.parse_begun(begun_us)
+        unknown = f"device, stream, detector: {name!r} has no events of {of!r} by {by!r}"
+
+        def question(reader: Reader) -> EventWindow:
+            found: EventWindow | None = _known(lambda: window_of(reader, name, of, by, begun), unknown)
+            if found is None:
+                raise ProblemError(404, f"begun_us: no event began at {begun} us", "/api/v1/events lists them")
+            return found
+
+        return _fresh(await readers.ask(question))
 
 
 def _add_live_paths(

@@ -12,10 +12,24 @@ from typing import Final, NamedTuple
 from trueline_cloud.api.problems import ProblemError
 from trueline_wire.topics import DEVICE_ID
 
-__all__ = ["POINTS_MAX", "Range", "parse_device", "parse_range", "parse_stream", "parse_time"]
+__all__ = [
+    "EVENTS_MAX",
+    "POINTS_MAX",
+    "Range",
+    "parse_begun",
+    "parse_device",
+    "parse_limit",
+    "parse_range",
+    "parse_span",
+    "parse_stream",
+    "parse_time",
+]
 
 POINTS_MAX: Final = 10_000
 """Steps in one answer, at most."""
+
+EVENTS_MAX: Final = 1_000
+"""Events in one answer, at most."""
 
 _POINTS_DEFAULT: Final = 720
 _SECOND_NS: Final = 1_000_000_000
@@ -119,17 +133,51 @@ def _step_for(span_ns: int, points: int) -> int:
     return (span_ns // points // _MINUTE_NS + 1) * _MINUTE_NS
 
 
+def parse_limit(text: str) -> int:
+    """How many events.
+
+    Raises:
+        ProblemError: not a number, or too many.
+    """
+    if not re.fullmatch(r"\d{1,6}", text) or not 0 < int(text) <= EVENTS_MAX:
+        raise ProblemError(422, f"limit: {text[:40]!r} is not a number from 1 to {EVENTS_MAX}", "limit=100")
+    return int(text)
+
+
+def parse_begun(text: str) -> int:
+    """When an event began, microseconds since 1970.
+
+    Raises:
+        ProblemError: it cannot be read.
+    """
+    if not re.fullmatch(r"\d{1,16}", text) or int(text) * 1000 > _TIME_MAX:
+        raise ProblemError(
+            422, f"begun_us: {text[:40]!r} is no time of an event", "copy it from an answer of /api/v1/events"
+        )
+    return int(text)
+
+
+def parse_span(start: str | None, end: str | None, default_ns: int, *, now_ns: int) -> tuple[int, int]:
+    """First time, and first time not included; `default_ns` until now where nothing else is said.
+
+    Raises:
+        ProblemError: a parameter cannot be read.
+    """
+    end_ns = parse_time("to", end) if end else now_ns
+    start_ns = parse_time("from", start) if start else end_ns - default_ns
+    if end_ns <= start_ns:
+        raise ProblemError(422, "from: must be before `to`", "from is included, to is not; swap them, or leave one out")
+    return start_ns, end_ns
+
+
 def parse_range(start: str | None, end: str | None, step: str | None, points: str | None, *, now_ns: int) -> Range:
     """The range and step of a query; an hour until now, in at most 720 points, where nothing else is said.
 
     Raises:
         ProblemError: a parameter cannot be read, or the answer would be too big.
     """
-    end_ns = parse_time("to", end) if end else now_ns
-    start_ns = parse_time("from", start) if start else end_ns - 60 * _MINUTE_NS
+    start_ns, end_ns = parse_span(start, end, 60 * _MINUTE_NS, now_ns=now_ns)
     span_ns = end_ns - start_ns
-    if span_ns <= 0:
-        raise ProblemError(422, "from: must be before `to`", "from is included, to is not; swap them, or leave one out")
     if step and points:
         raise ProblemError(
             422, "step, points: one of them is enough", "leave `points` out, or let it choose the `step`"

@@ -20,7 +20,7 @@ __all__ = ["ASSET_NAMES", "Asset", "Assets"]
 PAGE: Final = "index.html"
 LOGIN_PAGE: Final = "login.html"
 CHART_LIBRARY: Final = "plotly.js"
-ASSET_NAMES: Final = ("app.js", "style.css", "icon.svg", CHART_LIBRARY)
+ASSET_NAMES: Final = ("app.js", "events.js", "words.js", "style.css", "icon.svg", CHART_LIBRARY)
 """What is served under /assets."""
 
 _MEDIA_TYPES: Final = {

@@ -67,7 +67,8 @@ def read_folder(
     """The recordings of a file, or of all `.csv` and `.parquet` files below a folder.
 
     A column of times is called time_ns, time, timestamp, datetime or date; without one, rows are `interval_s` apart.
-    Columns CHANNEL.u, CHANNEL.flag and CHANNEL.reason are read as `trueline-cloud export` writes them.
+    Columns CHANNEL.u, CHANNEL.flag and CHANNEL.reason are read as `trueline-cloud export` writes them, and so is the
+    unit that a Parquet column carries; one that carries none, and every column of a CSV file, is in "1".
 
     Args:
         place: a file or a folder.
@@ -142,7 +143,7 @@ def _parts(
     anomalous = None if labels is None else _numbers(table, labels) > 0
     if anomalous is not None:
         valid &= ~anomalous[:, None]
-    return _unbroken(name, times, value, valid, wanted, ("1",) * len(wanted), anomalous)
+    return _unbroken(name, times, value, valid, wanted, tuple(_unit(table.schema.field(c)) for c in wanted), anomalous)
 
 
 def _wanted(place: str, have: Sequence[str], channels: Sequence[str] | None) -> tuple[str, ...]:
@@ -199,6 +200,12 @@ def _read(file: Path) -> pa.Table:
         return csv.read_csv(file, parse_options=csv.ParseOptions(delimiter=chr(delimiter)))
     except (OSError, pa.ArrowInvalid) as error:
         raise ConfigError(f"{file} cannot be read: {error}") from error
+
+
+def _unit(column: pa.Field) -> str:
+    """UCUM, as `trueline-cloud export` writes it beside a Parquet column."""
+    unit: bytes = (column.metadata or {}).get(b"unit", b"1")
+    return unit.decode()
 
 
 def _is_number(kind: Any) -> bool:

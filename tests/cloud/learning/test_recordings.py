@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from trueline_cloud.learning.recordings import read_folder, read_readings
@@ -48,6 +50,19 @@ def test_what_export_writes_trains_where_its_flags_allow(tmp_path: Path) -> None
     (only,) = read_folder(tmp_path / "a.csv")
     assert only.series.channels == ("p",)
     assert only.series.valid[:, 0].tolist() == [True, True, False, False, False]
+
+
+def test_the_unit_a_parquet_column_carries_is_the_channel_s(tmp_path: Path) -> None:
+    """A model made from what export wrote fits the stream it came from: `trueline-edge check` compares units."""
+    fields = [
+        pa.field("time_ns", pa.int64()),
+        pa.field("p", pa.float64(), metadata={"unit": "bar"}),
+        pa.field("n", pa.int64()),
+    ]
+    columns = {"time_ns": np.arange(3) * S, "p": [1.0, 2.0, 3.0], "n": [1, 2, 3]}
+    pq.write_table(pa.table(columns, schema=pa.schema(fields)), tmp_path / "a.parquet")
+    (only,) = read_folder(tmp_path)
+    assert (only.series.channels, only.units) == (("p", "n"), ("bar", "1"))
 
 
 def test_a_stream_of_the_store_trains_where_its_flags_allow() -> None:

@@ -4,11 +4,12 @@
 // that silence and a broken line are told apart. The past comes once from /api/v1/readings, in steps; what is pushed is
 // summed up into the same steps here.
 
+import { K95, FLAGS, UNITS, count, rows, reasonName, sum, size, span, stamp, clockTime, measured, element, short, setText } from "./words.js";
+import { Events } from "./events.js";
+
 const $ = (id) => document.getElementById(id);
-const K95 = 1.96; // coverage factor of a 95 % interval (GUM, normal distribution)
 const STEPS = 600; // steps the chart asks for
 const SPAN_MIN_MS = 10000; // shortest span of time it shows
-const FLAGS = { 1: "pass", 2: "not evaluated", 3: "suspect", 4: "fail", 9: "missing" };
 const SEVERITY = { 2: 1, 1: 2, 3: 3, 4: 4, 9: 5 }; // the worst flag of a step wins
 const VERDICTS = { complete: "complete", pending: "pending", missing: "missing", orphaned: "orphaned tail", unused: "nothing sent yet" };
 const REASONS = {
@@ -17,62 +18,6 @@ const REASONS = {
   schema_lost: "sent without the description they need",
   dropped: "dropped by the device: its spool was full",
 };
-
-// UCUM codes people know by another sign.
-const UNITS = { 1: "", Cel: "°C", "[degF]": "°F", deg: "°", Ohm: "Ω", um: "µm", us: "µs", "m/s2": "m/s²", "m3/h": "m³/h" };
-
-// ---- words and numbers -------------------------------------------------------------------------------------------
-
-const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-const count = (n) => whole.format(n).replaceAll(",", "\u202f");
-const rows = (n) => `${count(n)} ${n === 1 ? "row" : "rows"}`;
-const reasonName = (reason) => reason.replaceAll("_", " ");
-const sum = (numbers) => numbers.reduce((total, n) => total + n, 0);
-
-function size(bytes) {
-  const units = ["B", "kB", "MB", "GB", "TB"];
-  let power = 0;
-  for (; bytes >= 1000 && power < 4; power += 1) bytes /= 1000;
-  return `${bytes.toFixed(power ? 1 : 0)} ${units[power]}`;
-}
-
-function span(seconds) {
-  const s = Math.max(0, Math.round(seconds));
-  if (s < 90) return `${s} s`;
-  if (s < 5400) return `${Math.round(s / 60)} min`;
-  if (s < 129600) return `${Math.round(s / 3600)} h`;
-  return `${count(Math.round(s / 86400))} days`;
-}
-
-const stamp = (ms) => new Date(ms).toISOString().replace("T", " ").replace(/\.000Z$|Z$/, "");
-const clockTime = (ms) => new Date(ms).toISOString().slice(11, 19);
-
-// A value to as many decimals as its uncertainty has two significant digits (GUM, 7.2.6).
-function measured(value, u, resolution) {
-  if (value === null || value === undefined) return ["–", ""];
-  const half = u ? K95 * u : null;
-  const grid = half ?? resolution ?? 0;
-  const places = grid > 0 ? (half ? 1 : 0) - Math.floor(Math.log10(grid)) : 4;
-  const decimals = Math.min(12, Math.max(0, places));
-  return [value.toFixed(decimals).replace("-", "\u2212"), half === null ? "± unknown" : `± ${half.toFixed(decimals)}`];
-}
-
-function element(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "class") node.className = value;
-    else if (name.startsWith("data-")) node.setAttribute(name, value);
-    else node[name] = value;
-  }
-  node.append(...children);
-  return node;
-}
-
-const short = (value) => (value === null ? null : Number(value.toPrecision(7)));
-
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
-}
 
 // ---- the server's clock, by which ages are judged ----------------------------------------------------------------
 
@@ -149,6 +94,16 @@ class Line {
   }
 }
 
+// ---- events ------------------------------------------------------------------------------------------------------
+
+const events = new Events({ ask, clock, show: showEvent, changed: eventsChanged });
+
+function eventsChanged() {
+  for (const device of fleet.devices.values()) showDevice(device);
+  filterFleet();
+  drawSoon();
+}
+
 // ---- the fleet ---------------------------------------------------------------------------------------------------
 
 const fleet = { devices: new Map(), nodes: new Map(), silentAfter: 150, chosen: null, line: null };
@@ -206,11 +161,11 @@ function deviceNode(name) {
 function showDevice(device) {
   const node = deviceNode(device.info.device);
   showState(node.querySelector(".state"), device.info);
-  node.querySelector(".lines").replaceChildren(...device.lanes.map(laneLine));
+  node.querySelector(".lines").replaceChildren(...device.lanes.map(laneLine), ...events.line(device.info.device));
 }
 
 const needsAttention = (device) =>
-  stateOf(device.info)[0] !== "online" || device.lanes.some((lane) => ["missing", "orphaned"].includes(lane.verdict));
+  stateOf(device.info)[0] !== "online" || events.needsAttention(device.info.device) || device.lanes.some((lane) => ["missing", "orphaned"].includes(lane.verdict));
 
 function filterFleet() {
   const wanted = $("find").value.trim().toLowerCase();
@@ -270,6 +225,7 @@ function fleetNews(news) {
   showSummary();
   filterFleet();
   if (!none && !fleet.chosen) followAddress();
+  events.news(news.devices);
 }
 
 function fleetLine(state, heardAt) {
@@ -424,7 +380,7 @@ function outline(runs, low, high) {
 
 function palette() {
   const style = getComputedStyle(document.documentElement);
-  return Object.fromEntries(["ink", "quiet", "rule", "accent", "band", "range", "mark", "bad", "panel"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+  return Object.fromEntries(["ink", "quiet", "rule", "accent", "band", "range", "mark", "bad", "panel", "sensor", "process", "unknown"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
 }
 
 function traces(steps, stepMs, colour, unit) {
@@ -456,7 +412,7 @@ function traces(steps, stepMs, colour, unit) {
   ];
 }
 
-function layout(range, colour, unit) {
+function layout(range, colour, unit, { shapes, annotations }) {
   const axis = { gridcolor: colour.rule, linecolor: colour.rule, zeroline: false, tickfont: { color: colour.quiet, size: 11 }, fixedrange: false };
   return {
     margin: { l: 8, r: 8, t: 8, b: 8 }, showlegend: false, hovermode: "x", dragmode: "zoom", uirevision: view.key,
@@ -465,6 +421,7 @@ function layout(range, colour, unit) {
     xaxis: { ...axis, type: "date", range, automargin: true, title: { text: "event time, UTC", font: { color: colour.quiet, size: 11 } } },
     yaxis: { ...axis, automargin: true, title: { text: unit, font: { color: colour.quiet, size: 11 } } },
     yaxis2: { overlaying: "y", range: [0, 1], visible: false, fixedrange: true },
+    shapes, annotations,
   };
 }
 
@@ -488,23 +445,25 @@ async function draw() {
   if (!chart.drawn) $("chart").replaceChildren(element("div"));
   chart.drawn = true;
   const target = $("chart").firstElementChild;
-  await library.react(target, traces(shown, series.stepMs, colour, view.unit), layout([start, end], colour, view.unit), { displayModeBar: false, responsive: true, doubleClick: "reset" });
+  const marks = events.marks(view.device, view.stream, view.channel, [start, end], colour, target.clientWidth);
+  await library.react(target, traces(shown, series.stepMs, colour, view.unit), layout([start, end], colour, view.unit, marks), { displayModeBar: false, responsive: true, doubleClick: "reset" });
   target.dataset.steps = String(shown.length);
-  describe(shown);
+  target.dataset.events = String(marks.here.length);
+  describe(shown, marks.here);
   if (shown.length > 1.4 * STEPS) loadHistory(); // the view has outgrown its steps
 }
 
 // A window that reaches back before the first reading begins there, and grows until it is full.
 const beginning = (end) => Math.min(end - SPAN_MIN_MS, Math.max(view.windowMs ? end - view.windowMs : -Infinity, view.firstMs ?? end));
 
-function describe(steps) {
+function describe(steps, marked) {
   const known = steps.some((step) => step.u !== null);
   setText($("legend-band").lastChild, known || !steps.length ? "95 % of readings (mean ± 1.96 u)" : "uncertainty unknown: no band");
   const flagged = sum(steps.map((step) => (step.flag > 2 ? 1 : 0)));
   const behind = steps.length ? (clock.now() - steps.at(-1).time) / 1000 : 0;
   const lag = behind > 120 ? ` Its event time is ${span(behind)} behind the cloud's clock.` : behind < -120 ? ` Its event time is ${span(-behind)} ahead of the cloud's clock.` : "";
-  setText($("chart-facts"), `${count(steps.length)} steps of ${view.series.stepMs < 1000 ? `${view.series.stepMs} ms` : span(view.series.stepMs / 1000)}, ${flagged ? `${count(flagged)} flagged` : "none flagged"}.${lag}`);
-  $("chart").setAttribute("aria-label", `Chart of ${view.channel} in ${view.unit}: ${steps.length} steps, ${flagged} flagged. The table below has the numbers.`);
+  setText($("chart-facts"), `${count(steps.length)} steps of ${view.series.stepMs < 1000 ? `${view.series.stepMs} ms` : span(view.series.stepMs / 1000)}, ${flagged ? `${count(flagged)} flagged` : "none flagged"}${marked.length ? `, ${count(marked.length)} ${marked.length === 1 ? "event" : "events"} marked` : ""}.${lag}`);
+  $("chart").setAttribute("aria-label", `Chart of ${view.channel} in ${view.unit}: ${steps.length} steps, ${flagged} flagged, ${marked.length} events. The table below has the numbers.`);
   if ($("table-box").open) fillTable(steps);
 }
 
@@ -543,6 +502,7 @@ async function loadDevice(name) {
     return setText($("chart-facts"), error.message);
   }
   if (view.device !== name) return undefined;
+  found.streams = found.streams.filter((stream) => !stream.is_events); // they are listed as what they tell
   view.streams = found.streams;
   const [, stream, channel] = addressParts();
   const chosen = found.streams.find((s) => s.stream === stream) ?? found.streams[0];
@@ -669,6 +629,7 @@ function followAddress() {
     else link.removeAttribute("aria-current");
   }
   $("detail").hidden = false;
+  events.choose(name);
   setText($("device-title"), name);
   document.title = `${name} · Trueline`;
   showLedger(fleet.devices.get(name));
@@ -681,6 +642,13 @@ function choose(stream, channel) {
   const parts = [fleet.chosen, stream, channel].filter((part) => part !== undefined && part !== null);
   history.replaceState(null, "", `#${parts.map(encodeURIComponent).join("/")}`);
   loadDevice(fleet.chosen);
+}
+
+// An event's channel, of whichever device.
+function showEvent(event) {
+  if (event.device === fleet.chosen) choose(event.stream, event.channel || undefined);
+  else location.hash = `#${[event.device, event.stream, event.channel].map(encodeURIComponent).join("/")}`;
+  $("stream-panel").scrollIntoView({ block: "start" });
 }
 
 $("stream").addEventListener("change", () => choose($("stream").value));
@@ -718,6 +686,7 @@ setInterval(() => {
   const chosen = fleet.devices.get(fleet.chosen);
   if (chosen) showState($("device-state"), chosen.info);
   if (fleet.devices.size) showSummary();
+  events.draw();
   showLatest();
 }, 1000);
 
