@@ -116,6 +116,7 @@ def test_what_is_no_such_network_is_refused_with_the_reason(network: bytes, said
 def test_without_litert_the_install_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A device without the extra is told which."""
     assert runtime_version()
-    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    for name in ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ConfigError, match=r"trueline\[infer\]"):
         LiteRt(b"", WINDOW, WINDOW)

@@ -4,14 +4,15 @@ Promises: an answer depends on its own window alone, bit for bit, however many c
 one, and many at once only where every number in the network is an integer. Refuses to judge what a network says.
 
 `Interpreter`, not `CompiledModel`: the latter crashes the process on half of truncated files (LiteRT 2.3.0). A file
-that passes the former's checks may still do anything: it is tried in a process of its own first (`trial`).
+that passes the former's checks may still do anything: it is tried in a process of its own first (`trial`). Where
+LiteRT is not, its predecessor `tflite_runtime` does the same work.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["LITERT_MISSING", "LiteRt", "runtime_version"]
+__all__ = ["LITERT_MISSING", "LiteRt", "interpreter_class", "runtime_version"]
 
 LITERT_MISSING: Final = 'LiteRT is not installed: pip install "trueline[infer]"'
 
@@ -37,13 +38,13 @@ _INTEGERS: Final = {np.dtype(np.int8), np.dtype(np.uint8), np.dtype(np.int16), n
 
 
 def runtime_version() -> str:
-    """Of LiteRT here; "" where it is not installed."""
+    """Of LiteRT here, or of its predecessor and which it is; "" where neither is installed."""
     import importlib.metadata  # noqa: PLC0415 - costs two megabytes, and is asked once
 
-    try:
-        return importlib.metadata.version("ai-edge-litert")
-    except importlib.metadata.PackageNotFoundError:
-        return ""
+    for distribution, told in (("ai-edge-litert", ""), ("tflite-runtime", "tflite-runtime ")):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            return told + importlib.metadata.version(distribution)
+    return ""
 
 
 class LiteRt:
@@ -165,13 +166,26 @@ class _Tensor:
 
 def _interpreter(network: bytes) -> Any:
     try:
-        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - 12 MB, paid for where a network runs
-    except ImportError as error:
-        raise ConfigError(LITERT_MISSING) from error
-    try:
-        return Interpreter(model_content=network, num_threads=1)
+        return interpreter_class()(model_content=network, num_threads=1)
     except (RuntimeError, ValueError) as error:
         raise NeverRetry(f"LiteRT does not take the network: {_first_line(error)}") from error
+
+
+def interpreter_class() -> Any:
+    """LiteRT's, or that of its predecessor `tflite_runtime`, which has wheels for 32-bit ARM and wants NumPy below 2.
+
+    Raises:
+        ConfigError: neither is installed.
+    """
+    with suppress(ImportError):
+        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - 12 MB, paid for where a network runs
+
+        return Interpreter
+    try:
+        from tflite_runtime.interpreter import Interpreter as Predecessor  # noqa: PLC0415 - as above
+    except ImportError as error:
+        raise ConfigError(LITERT_MISSING) from error
+    return Predecessor
 
 
 @contextmanager

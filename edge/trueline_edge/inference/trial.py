@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from trueline_model.package import open_package, read_package
-from trueline_wire.errors import NeverRetry
+from trueline_wire.errors import ConfigError, NeverRetry
 
 if TYPE_CHECKING:
     from trueline_model.detector import Detector
@@ -156,12 +156,12 @@ def _child(memory_max_bytes: int, time_max_s: float) -> None:
     """Try the package on standard input, and say on standard output what was found."""
     answers = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a library prints is no finding
-    import trueline_edge.inference.litert  # noqa: PLC0415 - on our own time, as all imports
-    import trueline_edge.inference.serving  # noqa: F401, PLC0415 - as above
+    import trueline_edge.inference.serving  # noqa: F401, PLC0415 - on our own time, as all imports
+    from trueline_edge.inference.litert import interpreter_class  # noqa: PLC0415 - as above
 
     start = _resident_bytes()
-    with suppress(ImportError):  # a package without a network does without
-        import ai_edge_litert.interpreter  # noqa: F401, PLC0415 - as above
+    with suppress(ConfigError):  # a package without a network does without
+        interpreter_class()
     runtime_bytes = _resident_bytes() - start
     used_s = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
     seconds = max(1, round(time_max_s))
