@@ -2,6 +2,7 @@
 
 python benchmarks/crash.py                    a tenth of the campaign, as CI runs it
 python benchmarks/crash.py --campaign full    all of it (about an hour)
+python benchmarks/crash.py --rows R18 R19 --campaign 10   these alone, ten times over; the page keeps its other sections
 python benchmarks/crash.py --results FILE     no run: the table of runs that wrote there (TRUELINE_CRASH_RESULTS)
 """
 
@@ -56,6 +57,7 @@ def main() -> int:
     """Run, then write. Returns the exit code of the run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--campaign", default="0.1", help="full, or a share of it (0.1)")
+    parser.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="run these rows alone, such as R18 R19")
     parser.add_argument("--results", type=Path, help="take these results instead of running")
     parser.add_argument("--out", type=Path, default=_ROOT / "docs" / "reliability.md")
     parser.add_argument("--json", action="store_true", help="print the results as one JSON object")
@@ -65,24 +67,40 @@ def main() -> int:
         path = options.results or Path(folder) / "results.jsonl"
         if options.results is None:
             environment = os.environ | {"TRUELINE_CRASH_RESULTS": str(path), "TRUELINE_CAMPAIGN": options.campaign}
-            command = [sys.executable, "-m", "pytest", "-m", "crash and not soak", "--timeout=7200", *more]
+            files = [str(file) for row in options.rows for file in _ROOT.glob(f"tests/crash/test_{row.lower()}_*.py")]
+            command = [sys.executable, "-m", "pytest", "-m", "crash and not soak", "--timeout=7200", *files, *more]
             code = subprocess.run(command, cwd=_ROOT, env=environment, check=False).returncode
         results = [json.loads(line) for line in path.read_text().splitlines()]
     newest = {(entry["row"], entry["test"]): entry for entry in results}
-    options.out.write_text(_page(list(newest.values())))
+    kept = _sections(options.out.read_text()) if options.rows else {}
+    options.out.write_text(_page(list(newest.values()), kept))
     print(json.dumps({"tests": list(newest.values())}) if options.json else f"{len(newest)} tests in {options.out}")
     return code
 
 
-def _page(results: list[dict[str, Any]]) -> str:
+def _page(results: list[dict[str, Any]], kept: dict[str, list[str]]) -> str:
+    """The page of these results, and of other rows what it said before."""
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for entry in results:
         rows[entry["row"]].append(entry)
+    tables = kept | {row: _table(entries) for row, entries in rows.items()}
     lines = [_HEAD, f"Machine: {_machine()}.", ""]
-    for row in [*_ORDER, *sorted(rows.keys() - set(_ORDER))]:
-        if row in rows:
-            lines += [f"## {row}: {_FAULTS.get(row, row)}", "", *_table(rows[row]), ""]
+    for row in [*_ORDER, *sorted(tables.keys() - set(_ORDER))]:
+        if row in tables:
+            lines += [f"## {row}: {_FAULTS.get(row, row)}", "", *tables[row], ""]
     return "\n".join(lines).rstrip() + "\n" + _TAIL
+
+
+def _sections(page: str) -> dict[str, list[str]]:
+    """The tables of a page, by row."""
+    tables: dict[str, list[str]] = defaultdict(list)
+    row = ""
+    for line in page.splitlines():
+        if line.startswith("## "):
+            row = line.removeprefix("## ").partition(":")[0]
+        elif line.startswith("|"):
+            tables[row].append(line)
+    return tables
 
 
 def _table(entries: list[dict[str, Any]]) -> list[str]:

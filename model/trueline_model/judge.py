@@ -18,6 +18,7 @@ import numpy as np
 from trueline_model.alarm import Alarm, Alarming
 from trueline_model.conformal import Calibration
 from trueline_model.load import ROWS_MAX, detector_of
+from trueline_model.recalibration import Recalibration
 from trueline_model.series import make_series
 from trueline_model.verdict import Judge as Blame
 from trueline_wire.errors import ConfigError, NeverRetry
@@ -37,6 +38,7 @@ GAP_INTERVALS: Final = 10.0
 
 _SUPPORT_MIN: Final = 2.0
 """Events a rate must give over the calibration, as in `fit_alarm`."""
+_VERDICT_ROWS_MAX: Final = 10_000
 _NEVER: Final = np.iinfo(np.int64).min
 
 
@@ -74,6 +76,11 @@ class Judge:
         calibration: what normal scores look like; None: no p-values, no alarm.
         alarming: None: no alarm.
         blame: tells a sensor's fault from the process's; None: nobody does.
+        memory_rows: p-values are counted among the last so many scores, so that they follow drift (`recalibration`);
+            None: among those of calibration alone.
+
+    Raises:
+        ValueError: too few scores to remember.
     """
 
     detector: Detector
@@ -81,6 +88,10 @@ class Judge:
     calibration: Calibration | None = None
     alarming: Alarming | None = None
     blame: Blame | None = None
+    memory_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        self._moving()
 
     def __call__(
         self,
@@ -128,28 +139,37 @@ class Judge:
             said.contribution[rows[start:end]] = scored.contribution
         left = {"last_ns": np.array(time_ns[-1]), **_named("detector.", inner or {})}
         if self.calibration is not None:
-            said.p[rows] = self.calibration.p(said.score[rows])
-            left |= self._raise(self.calibration, time_ns, rows, said, state)
+            score = said.score[rows]
+            if (moving := self._moving()) is None:
+                said.p[rows], surprise = self.calibration.p(score), self.calibration.surprise(score)
+            else:
+                said.p[rows], surprise, memory = moving(score, None if state is None else _part(state, "moving."))
+                left |= _named("moving.", memory)
+            left |= self._raise(time_ns, rows, said, surprise, state)
         return said._replace(state=left)
+
+    def _moving(self) -> Recalibration | None:
+        if self.memory_rows is None or self.calibration is None:
+            return None
+        return Recalibration(self.calibration, self.memory_rows)
 
     def _raise(
         self,
-        calibration: Calibration,
         time_ns: NDArray[np.int64],
         rows: NDArray[np.intp],
         said: Judged,
+        surprise: NDArray[np.float64],
         state: State | None,
     ) -> State:
-        """Fill in the alarm, and what it remembers."""
+        """Fill in the alarm, and give what it remembers."""
         if self.alarming is None:
             return {}
-        score = said.score[rows]
         # The alarm wants times that never go back: after a step back its clock stands until they are ahead again.
         least = int(state["alarm_ns"]) if state else _NEVER
         clock_ns = np.maximum.accumulate(np.maximum(time_ns[rows], least))
         known = None if state is None else _part(state, "alarm.") or None
-        alarmed = self.alarming(clock_ns, calibration.surprise(score), known)
-        said.alarm[rows] = np.where(np.isnan(score), np.nan, alarmed.alarm)
+        alarmed = self.alarming(clock_ns, surprise, known)
+        said.alarm[rows] = np.where(np.isnan(surprise), np.nan, alarmed.alarm)
         said.begins[rows] = alarmed.begins
         last_ns = clock_ns[-1] if len(rows) else least
         return {"alarm_ns": np.array(last_ns), **_named("alarm.", alarmed.state)}
@@ -178,7 +198,12 @@ class Judge:
 
 
 def judge_of(
-    package: Package, run: NetworkRunner | None = None, *, rate_hz: float | None = None, gap_s: float | None = None
+    package: Package,
+    run: NetworkRunner | None = None,
+    *,
+    rate_hz: float | None = None,
+    gap_s: float | None = None,
+    memory_rows: int | None = None,
 ) -> Judge:
     """The judge a package describes.
 
@@ -187,6 +212,7 @@ def judge_of(
         run: what runs a network.
         rate_hz: false alarms a second; the package's own rate where left out.
         gap_s: see `Judge`; `GAP_INTERVALS` of the package's intervals where left out.
+        memory_rows: see `Judge`.
 
     Raises:
         NeverRetry: the package does not fit together.
@@ -203,13 +229,15 @@ def judge_of(
         raise NeverRetry(f"{manifest.file_name}: {error}") from error
     if alarming is not None and calibration is None:
         raise NeverRetry(f"{manifest.file_name}: an alarm without the calibration its threshold is counted in")
+    if blame is not None and not 1 <= blame.rows <= _VERDICT_ROWS_MAX:
+        raise NeverRetry(f"{manifest.file_name}: verdicts on windows of {blame.rows} rows")
     if blame is not None and len(blame.noise) != len(manifest.inputs):
         raise NeverRetry(
             f"{manifest.file_name}: verdicts on {len(blame.noise)} channels, and {len(manifest.inputs)} inputs"
         )
     if alarming is not None and rate_hz is not None:
         alarming = _at_rate(alarming, rate_hz, manifest.calibrated_s)
-    return Judge(detector, gap_s or GAP_INTERVALS * manifest.interval_s, calibration, alarming, blame)
+    return Judge(detector, gap_s or GAP_INTERVALS * manifest.interval_s, calibration, alarming, blame, memory_rows)
 
 
 def _at_rate(alarming: Alarming, rate_hz: float, calibrated_s: float) -> Alarming:

@@ -121,6 +121,7 @@ STAGES |= {
     "detect, a network on two channels": Detect(
         name="d", model=NETWORK, public_key=KEY.public, channels=("c", "a"), details=True, gap_max_s=30.0
     ),
+    "detect, p-values that follow drift": Detect(name="d", model=MODEL, public_key=KEY.public, memory_rows=100),
 }
 PREDICTION = {"name": "p", "unit": "Cel", "public_key": KEY.public, "channels": ("c", "a")}
 STAGES |= {

@@ -182,6 +182,25 @@ def test_settings_that_cannot_be_are_refused(changes: dict[str, Any], said: str,
         Detect(**({"model": tmp_path, **OURS} | changes))
 
 
+def test_p_values_follow_drift_where_that_was_asked_for(tmp_path: Path) -> None:
+    """Twice the noise for good: strange while it is new, and normal again, also over a restart; without, for ever."""
+    rng = np.random.default_rng(3)
+    value = np.concatenate([rows(500, seed)[:-10] for seed in range(50, 56)])
+    value[1000:] += 0.2 * rng.normal(size=value[1000:].shape)
+    path = file(tmp_path, PCA)
+    late = {}
+    for memory_rows in (None, 500):
+        config = Detect(model=path, memory_rows=memory_rows, **OURS)
+        first, stage = config.stage(SCHEMA), config.stage(SCHEMA)
+        first(readings(value)[:1500])
+        stage.restore(first.state())
+        late[memory_rows] = column(stage(readings(value)[1500:]), "d.p")[500:]
+    assert np.mean(late[None] < 0.05) > 0.2
+    assert np.mean(late[500] < 0.05) < 0.1
+    with pytest.raises(ValueError, match="memory_rows"):
+        Detect(model=path, memory_rows=10, **OURS)
+
+
 def test_an_alarm_rate_is_above_zero() -> None:
     """No alarm ever is not a rate."""
     with pytest.raises(ValueError, match="events"):

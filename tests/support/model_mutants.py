@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
-from model_kit import KEY, STRANGER, network_package, pca_package
+from model_kit import KEY, STRANGER, network_package, pca_package, rows
 from tflite_kit import dense_network, layers_of
 
 from trueline_model.detectors import Deviation
 from trueline_model.package import Golden, Package, write_package
+from trueline_model.series import make_series
+from trueline_model.verdict import fit_judge
 
 if TYPE_CHECKING:
     import random
@@ -79,6 +81,9 @@ class Poisoner:
             "settings: nonsense": lambda: self._settings(**{self._rng.choice(["rows", "stride", "output"]): -1}),
             "settings: unknown kind": lambda: self._rewritten(kind="network of networks"),
             "settings: memory for a billion rows": memory_bomb,
+            "verdict: no inverse": lambda: self._verdict({"precision": np.zeros((2 * _K, 2 * _K))}),
+            "verdict: windows of no rows": lambda: self._verdict({"rows": np.array(0.0)}),
+            "verdict: windows of a billion": lambda: self._verdict({"rows": np.array(1e9)}),
             "golden: another score": self._other_score,
             "golden: nothing said": self._silent,
             "manifest: noise": self._noisy_manifest,
@@ -125,6 +130,10 @@ class Poisoner:
 
     def _arrays(self, arrays: dict[str, NDArray[Any]]) -> bytes:
         return write_package(dataclasses.replace(self._package, arrays=arrays), KEY)
+
+    def _verdict(self, changes: dict[str, NDArray[Any]]) -> bytes:
+        good = fit_judge([make_series(rows(400, k=_K))], rows=10).arrays()
+        return write_package(dataclasses.replace(self._package, verdict=good | changes), KEY)
 
     def _settings(self, **changes: Any) -> bytes:
         return self._rewritten(settings=self._package.manifest.settings | changes)

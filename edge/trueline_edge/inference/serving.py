@@ -76,23 +76,26 @@ def _tried(data: bytes, public_key: bytes) -> Tried:
     return try_package(data, ring)
 
 
-def serve(package: Package, *, rate_hz: float | None = None, gap_s: float | None = None) -> Judge:
+def serve(
+    package: Package, *, rate_hz: float | None = None, gap_s: float | None = None, memory_rows: int | None = None
+) -> Judge:
     """The judge of a package that has passed its trial.
 
     Args:
         package: see there.
         rate_hz: false alarms a second; the package's own rate where left out.
         gap_s: without a row for longer, the detector starts anew.
+        memory_rows: p-values are counted among so many scores, the last ones.
 
     Raises:
         NeverRetry: it cannot be made after all.
         ConfigError: it holds a network, and LiteRT is not installed; or it cannot support the rate.
     """
     if not package.network:
-        return judge_of(package, rate_hz=rate_hz, gap_s=gap_s)
+        return judge_of(package, rate_hz=rate_hz, gap_s=gap_s, memory_rows=memory_rows)
     from trueline_edge.inference.litert import LiteRt  # noqa: PLC0415 - paid for where a network runs
 
-    return judge_of(package, LiteRt, rate_hz=rate_hz, gap_s=gap_s)
+    return judge_of(package, LiteRt, rate_hz=rate_hz, gap_s=gap_s, memory_rows=memory_rows)
 
 
 def serve_prediction(package: Package) -> tuple[Predictor, Intervals]:

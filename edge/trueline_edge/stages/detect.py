@@ -38,6 +38,7 @@ __all__ = ["AlarmRate", "Detect"]
 _KEY_SIZE: Final = 32
 _NAME_MAX: Final = 100
 _EVENT_ROWS_MAX: Final = 10_000
+_MEMORY_MIN, _MEMORY_MAX = 100, 100_000  # the first as in `trueline_model.recalibration`, which is not imported here
 _OTHER_PACE: Final = 2.0
 """A model that remembers rows was trained on other motion, where they come so many times faster or slower."""
 
@@ -69,6 +70,8 @@ class Detect(StageSettings, frozen=True, kw_only=True, tag="detect"):
         alarm: the table `[stream.stage.alarm]`: false alarms that may come; those it was trained for where left out.
         gap_max_s: after a longer gap the model starts anew; ten of its intervals where left out.
         details: add "NAME.share.INPUT" for each input; `channels` says which.
+        memory_rows: count p-values among the last so many scores, 100 at least, in place of those of the calibration:
+            they follow drift. What lasts for a share of them becomes normal.
         event_rows: rows an event is told with: so many up to the one it begins with, and as many after it; more where
             its verdict wants more. 0 tells none.
     """
@@ -81,6 +84,7 @@ class Detect(StageSettings, frozen=True, kw_only=True, tag="detect"):
     alarm: AlarmRate | None = None
     gap_max_s: float | None = None
     details: bool = False
+    memory_rows: int | None = None
     event_rows: int = 60
 
     def __post_init__(self) -> None:
@@ -92,6 +96,8 @@ class Detect(StageSettings, frozen=True, kw_only=True, tag="detect"):
             )
         if self.gap_max_s is not None and not 0.0 < self.gap_max_s < math.inf:
             raise ValueError(f"gap_max_s {self.gap_max_s} must be above 0")
+        if self.memory_rows is not None and not _MEMORY_MIN <= self.memory_rows <= _MEMORY_MAX:
+            raise ValueError(f"memory_rows {self.memory_rows} must be between {_MEMORY_MIN} and {_MEMORY_MAX}")
         if not 0 <= self.event_rows <= _EVENT_ROWS_MAX:
             raise ValueError(f"event_rows {self.event_rows} must be between 0 and {_EVENT_ROWS_MAX}")
         if self.details and self.channels is None:

@@ -186,7 +186,7 @@ def _made(config: Detect, schema: Schema, but: bytes = b"") -> _Model | None:
     package = served.package
     for misfit in misfits(package, config.channels, schema):
         raise NeverRetry(f"{package.manifest.file_name} does not fit: {misfit.message}")
-    judge = serve(package, rate_hz=config.rate_hz, gap_s=config.gap_max_s)
+    judge = serve(package, rate_hz=config.rate_hz, gap_s=config.gap_max_s, memory_rows=config.memory_rows)
     names = [channel.name for channel in schema.channels]
     inputs = [names.index(name) for name in config.reads(package)]
     version = package.manifest.version
