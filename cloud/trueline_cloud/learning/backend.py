@@ -2,31 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from trueline_cloud.learning.lite import quiet
 
-__all__ = ["keras", "quiet", "tf"]
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without what C++ writes to the standard outputs."""
-    kept = [os.dup(number) for number in (1, 2)]
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        for number in (1, 2):
-            os.dup2(nowhere, number)
-        yield
-    finally:
-        for number, file in zip((1, 2), kept, strict=True):
-            os.dup2(file, number)
-            os.close(file)
-        os.close(nowhere)
-
+__all__ = ["keras", "tf"]
 
 os.environ.setdefault(
     "CUDA_VISIBLE_DEVICES", "-1"

@@ -16,7 +16,7 @@ from trueline_cloud.learning.choose import Choice, choose
 from trueline_cloud.learning.dataset import split
 from trueline_cloud.learning.files import next_version, recordings_of, say, write_whole
 from trueline_cloud.learning.made import GAP_ROWS, Budget, Made, join, make_recipe
-from trueline_cloud.learning.options import parse_rate
+from trueline_cloud.learning.options import parse_numbers, parse_rate
 from trueline_cloud.learning.pack import measured, pack, refused
 from trueline_cloud.learning.report import page
 from trueline_cloud.learning.settings import TrainSettings
@@ -63,12 +63,16 @@ def run(options: argparse.Namespace, state: Path, parse_time: Callable[[str], in
     calibrate = split(series, GAP_ROWS).calibrate
     if options.alarms and (why := refused(alarm, calibrate)):
         raise ConfigError(f"--alarms {options.alarms}: {why}")
-    tried = _tried(options, series, settings) if options.model == "auto" else []
-    choice = tried[0] if tried else _named(options, len(series[0].channels), settings)
+    tried: list[Choice] = []
+    if options.network:
+        choice = Choice(options.network.stem)
+    else:
+        tried = _tried(options, series, settings) if options.model == "auto" else []
+        choice = tried[0] if tried else _named(options, len(series[0].channels), settings)
     version = next_version(options.out, options.name)
     options.out.mkdir(parents=True, exist_ok=True)
     checkpoint = options.out / f"{options.name}-{version}.checkpoint.npz"
-    made = _made(choice, series, settings, checkpoint)
+    made = _brought(options, series) if options.network else _made(choice, series, settings, checkpoint)
     source = str(options.data) if options.data else f"{options.device}/{options.stream}"
     metrics = measured(made, options.seed)
     packed = pack(made, recordings[0].units, options.name, version, source, alarm, metrics)
@@ -79,7 +83,8 @@ def run(options: argparse.Namespace, state: Path, parse_time: Callable[[str], in
     write_whole(report, page(made, packed, tried).encode())
     write_whole(package, write_package(packed.package, SigningKey.load_or_create(state / "cloud.key")))
     checkpoint.unlink(missing_ok=True)
-    summary = Summary(str(package), str(report), choice.name, choice.rows, packed.silent, metrics)
+    rows = made.detector.warm_up + 1 if made.brought else choice.rows
+    summary = Summary(str(package), str(report), choice.name, rows, packed.silent, metrics)
     print(msgspec.json.encode(summary).decode() if options.json else _text(summary))  # noqa: T201 - a command prints
     return 1 if packed.silent else 0
 
@@ -108,6 +113,14 @@ def _named(options: argparse.Namespace, width: int, settings: TrainSettings) -> 
     if options.model not in ZOO:
         raise ConfigError(f"--model {options.model!r}: there are auto, {', '.join([*statistical, *ZOO])}")
     return Choice(options.model, rows=options.rows or ZOO[options.model].rows, rate=settings.rate)
+
+
+def _brought(options: argparse.Namespace, series: Sequence[Series]) -> Made:
+    """The network of a file."""
+    from trueline_cloud.learning.bring import make_brought  # noqa: PLC0415 - LiteRT
+
+    centre, scale = parse_numbers(options.centre, "--centre"), parse_numbers(options.scale, "--scale")
+    return make_brought(series, options.network, onnx2tf=options.onnx2tf, centre=centre, scale=scale)
 
 
 def _made(choice: Choice, series: Sequence[Series], settings: TrainSettings, checkpoint: Path) -> Made:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from trueline_cloud.learning.dataset import split, windowed
-from trueline_cloud.learning.quantise import Int8, operations, to_int8
+from trueline_cloud.learning.lite import Int8
+from trueline_cloud.learning.quantise import operations, to_int8
 from trueline_cloud.learning.train import TrainSettings, predict, train
 from trueline_cloud.learning.zoo import ZOO
 from trueline_model.detectors.network import Network, NetworkDetector

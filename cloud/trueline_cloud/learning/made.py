@@ -55,13 +55,20 @@ class Made(NamedTuple):
         name: of its kind, as the command line says it.
         detector: scoring.
         parts: what it was fitted to, and what is kept for calibration.
-        network: the one in it; None where there is none.
+        network: the one in it that was trained here; None where there is none.
+        brought: the file of one that was made elsewhere, or nothing.
     """
 
     name: str
     detector: Detector
     parts: Split
     network: Fitted | None = None
+    brought: bytes = b""
+
+    @property
+    def tflite(self) -> bytes:
+        """The file of the network in it; nothing where there is none."""
+        return self.network.tflite if self.network else self.brought
 
 
 def make_recipe(series: Sequence[Series], name: str, recipe: Recipe, seed: int = 0) -> Made:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,7 +12,7 @@ from trueline_wire.errors import ConfigError
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["HELP", "add_options", "parse_duration_s", "parse_rate"]
+__all__ = ["HELP", "add_options", "parse_duration_s", "parse_numbers", "parse_rate"]
 
 _UNITS_S: Final = {"minute": 60.0, "hour": 3600.0, "day": 86_400.0, "week": 604_800.0, "month": 2_629_746.0}
 _SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -29,6 +30,7 @@ examples:
   trueline-cloud train --device pump-7 --stream valve --from 2026-03-01 --to 2026-04-01 --name valve
   trueline-cloud train --data recordings/ --labels anomaly --model autoencoder-conv --name pump --alarms 1/day
   trueline-cloud train --data recordings/ --model pca --name pump --alarms 1/day
+  trueline-cloud train --data recordings/ --network pump.onnx --onnx2tf onnx/bin/onnx2tf --name pump
   trueline-cloud train --data engines/ --life rows --most 125 --rows 30 --unit 1 --name life
 """
 
@@ -50,6 +52,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--model", default="auto", metavar="NAME", help="auto, pca or another detector, or a network (auto)"
     )
+    made.add_argument(
+        "--network", type=Path, metavar="FILE", help="a .tflite or .onnx made elsewhere, instead of --model"
+    )
+    made.add_argument("--centre", metavar="A,B", help="what that network takes off each channel (means of the data)")
+    made.add_argument("--scale", metavar="A,B", help="and divides it by then (standard deviations of the data)")
+    made.add_argument("--onnx2tf", type=Path, metavar="PROGRAM", help="the converter of .onnx (found on PATH)")
     made.add_argument("--rows", type=int, metavar="N", help="of a window; what the network likes if not given")
     made.add_argument("--alarms", metavar="N/UNIT", help="false alarms that may come: 1/week (that), 2/day, 1/hour")
     made.add_argument("--budget-us", type=float, default=30.0, metavar="U", help="of a row or a window, for auto (30)")
@@ -79,6 +87,21 @@ def parse_rate(text: str) -> tuple[float, float]:
     if match is None or float(match[1]) <= 0.0:
         raise ConfigError(f"--alarms {text!r} is no rate: 1/week, 2/day or 0.5/hour is ({', '.join(_UNITS_S)})")
     return float(match[1]), _UNITS_S[match[2]]
+
+
+def parse_numbers(text: str | None, option: str) -> list[float]:
+    """Numbers of a text as "1.5,20"; none where there is no text.
+
+    Raises:
+        ConfigError: one is no finite number.
+    """
+    try:
+        numbers = [float(part) for part in text.split(",")] if text else []
+    except ValueError:
+        numbers = [math.nan]
+    if not all(map(math.isfinite, numbers)):
+        raise ConfigError(f"{option} {text!r}: numbers with commas between, one for each channel")
+    return numbers
 
 
 def parse_duration_s(text: str, option: str) -> float:

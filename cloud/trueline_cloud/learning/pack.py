@@ -111,11 +111,11 @@ def pack(
                 alarm=msgspec.to_builtins(alarm) if alarming else {},
                 calibrated_s=sum(float(np.ptp(time_ns)) for time_ns, _ in second if len(time_ns)) / 1e9,
                 metrics=metrics,
-                golden_tolerance=_TOLERANCE if made.network else _TOLERANCE_FLOAT,
+                golden_tolerance=_TOLERANCE if made.tflite else _TOLERANCE_FLOAT,
             ),
             arrays=arrays,
             golden=_golden(made),
-            network=made.network.tflite if made.network else b"",
+            network=made.tflite,
             calibration=calibration.arrays(),
             alarm=alarming.arrays() if alarming else {},
         ),
@@ -132,7 +132,7 @@ def measured(made: Made, seed: int = 0) -> dict[str, float]:
     """
     network = made.network
     longest = max(made.parts.calibrate, key=len)
-    size, latency = cost(made.detector, longest, len(network.tflite) if network else 0)
+    size, latency = cost(made.detector, longest, len(made.tflite))
     alone = network is not None and made.detector is network.detector
     metrics = {"size_bytes": size, "latency_us": network.latency_us if network and alone else latency}
     found = _found(made.detector, made.parts.calibrate, seed)

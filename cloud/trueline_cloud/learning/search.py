@@ -14,7 +14,8 @@ import numpy as np
 import optuna
 
 from trueline_cloud.learning.choose import Choice
-from trueline_cloud.learning.quantise import Int8, to_int8
+from trueline_cloud.learning.lite import Int8
+from trueline_cloud.learning.quantise import to_int8
 from trueline_cloud.learning.recipes import NetworkRecipe
 from trueline_cloud.learning.zoo import ZOO
 from trueline_model.selection import STANDING, rank, standing

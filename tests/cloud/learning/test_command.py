@@ -66,7 +66,7 @@ def opened(tmp_path: Path, name: str) -> Package:
 def test_a_folder_becomes_a_package_that_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The package is signed, its golden rows score as it says, here and on a device; its alarm is of held-back rows."""
     pytest.importorskip("tensorflow")
-    from trueline_cloud.learning.quantise import Int8  # noqa: PLC0415 - TensorFlow is loaded where it is wanted
+    from trueline_cloud.learning.lite import Int8  # noqa: PLC0415 - LiteRT is loaded where it is wanted
 
     write(tmp_path / "data", 1400)
     assert run(tmp_path, "--model", "autoencoder-conv", "--alarms", "2/hour", "--json") == 0
@@ -164,7 +164,7 @@ def test_a_network_joins_the_ensemble(tmp_path: Path) -> None:
     """An ensemble with an int8 network goes through one package, and scores on a device as here."""
     pytest.importorskip("tensorflow")
     from trueline_cloud.learning.fit import fit_network  # noqa: PLC0415 - as above
-    from trueline_cloud.learning.quantise import Int8  # noqa: PLC0415 - as above
+    from trueline_cloud.learning.lite import Int8  # noqa: PLC0415 - LiteRT is loaded where it is wanted
 
     write(tmp_path / "data", 1400)
     (recording,) = read_folder(tmp_path / "data", channels=None, labels=None, interval_s=1.0)

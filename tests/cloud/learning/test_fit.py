@@ -17,7 +17,8 @@ pytest.importorskip("tensorflow")
 from trueline_cloud.learning.dataset import Windowed
 from trueline_cloud.learning.examples import examples
 from trueline_cloud.learning.fit import Fitted, fit_network
-from trueline_cloud.learning.quantise import Int8, to_int8
+from trueline_cloud.learning.lite import Int8
+from trueline_cloud.learning.quantise import to_int8
 from trueline_cloud.learning.train import Epoch, TrainSettings, predict, train
 from trueline_cloud.learning.zoo import ZOO
 from trueline_wire.errors import ConfigError

@@ -14,9 +14,10 @@ import msgspec
 import numpy as np
 
 from trueline_cloud.learning.dataset import Windowed
+from trueline_cloud.learning.lite import Int8
 from trueline_cloud.learning.prediction.history import History, Questions, questions
 from trueline_cloud.learning.prediction.network import build
-from trueline_cloud.learning.quantise import Int8, operations, to_int8
+from trueline_cloud.learning.quantise import operations, to_int8
 from trueline_cloud.learning.train import TrainSettings, train
 from trueline_model.interval import Intervals, fit_intervals
 from trueline_model.prediction import ANSWER, Predictor
