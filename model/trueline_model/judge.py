@@ -179,6 +179,11 @@ class Judge:
         """Rows up to the one an event begins with that a verdict wants; 0 where there is none to be had."""
         return 0 if self.blame is None else 2 * self.blame.rows
 
+    @property
+    def review_rows(self) -> int:
+        """Rows behind the one an event begins with that a verdict makes use of."""
+        return 0 if self.blame is None else self.blame.rows
+
     def verdict(self, value: NDArray[np.float64], valid: NDArray[np.bool_], begun: int) -> Verdict | None:
         """Whose trouble an event is; None where nobody says, or there are too few rows before it.
 

@@ -72,8 +72,8 @@ class Detect(StageSettings, frozen=True, kw_only=True, tag="detect"):
         details: add "NAME.share.INPUT" for each input; `channels` says which.
         memory_rows: count p-values among the last so many scores, 100 at least, in place of those of the calibration:
             they follow drift. What lasts for a share of them becomes normal.
-        event_rows: rows an event is told with: so many up to the one it begins with, and as many after it; more where
-            its verdict wants more. 0 tells none.
+        event_rows: rows an event is told with: so many up to the one it begins with, and as many behind it, or more
+            where its verdict makes use of more. 0 tells none.
     """
 
     kind: ClassVar[Literal["judge", "mender", "adder"]] = "adder"

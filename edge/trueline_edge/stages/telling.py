@@ -1,8 +1,9 @@
 """From alarms to events: the rows around a beginning are kept until they are told, with the verdict they allow.
 
-Promises: an event is told with the row it begins with, again after as many rows as were kept before it, or when it ends
-or the detector starts anew, whichever comes first, and once more when it ends later than that. Where rows are cut into
-batches changes nothing of it. No window spans a gap. Room is bounded: twice the rows kept.
+Promises: an event is told with the row it begins with; again as soon as there are the rows a verdict makes use of, or
+when it ends or the detector starts anew, whichever comes first; and once more when it ends later than that. Where rows
+are cut into batches changes nothing of it. No window spans a gap. Room is bounded: the rows kept before a beginning,
+and those behind it up to the review.
 """
 
 from __future__ import annotations
@@ -55,13 +56,15 @@ class Telling:
         detector: its name.
         judge: what judges the rows.
         model: version of it.
-        rows: told of before and of after a beginning, where the verdict does not want more.
+        rows: an event is told with, up to the one it begins with, and at least so many behind it. What a verdict wants
+            beyond those before is kept and not told.
     """
 
     def __init__(self, inputs: Schema, detector: str, judge: Judge, model: int, rows: int) -> None:
         self.inputs: Final = inputs
         self._detector, self._judge, self._model = detector, judge, model
-        self._rows = max(rows, judge.verdict_rows)
+        self._before, self._kept_rows = rows, max(rows, judge.verdict_rows)
+        self._review_rows = max(rows, judge.review_rows)
         k = len(inputs.channels)
         self._type = np.dtype(
             [
@@ -103,7 +106,7 @@ class Telling:
                 told += self._end()
             elif begins[last]:
                 told.append(self._begin())
-            elif self._open is not None and self._open.row is not None and self._after == self._rows:
+            elif self._open is not None and self._open.row is not None and self._after == self._review_rows:
                 told += self._review()
             start = stop
         return told
@@ -142,7 +145,7 @@ class Telling:
         if begins[start]:
             return start + 1
         if self._open is not None and self._open.row is not None and not fresh[start]:
-            stop = min(stop, start + self._rows - self._after)
+            stop = min(stop, start + self._review_rows - self._after)
         if self._open is not None:
             stop = min(stop, start + _first(off[start:stop]) + 1)
         stop = min(stop, start + _first(begins[start:stop]) + (self._open is None))
@@ -151,7 +154,7 @@ class Telling:
     def _keep(self, new: NDArray[np.void]) -> None:
         self._kept = np.concatenate([self._kept, new])
         if self._open is None or self._open.row is None:
-            self._kept = self._kept[-self._rows :]
+            self._kept = self._kept[-self._kept_rows :]
 
     def _begin(self) -> Readings:
         row = len(self._kept) - 1
@@ -166,19 +169,17 @@ class Telling:
         self._open.said = self._verdict(self._open.row)
         told = self._tell("reviewed")
         self._open.row = None
-        self._kept = self._kept[-self._rows :]
+        self._kept = self._kept[-self._kept_rows :]
         return [told]
 
     def _end(self) -> list[Readings]:
         if self._open is None:
             return []
-        if self._open.row is None:
-            told = self._tell("ended", slice(-1, None))
-        else:
+        if self._open.row is not None:
             self._open.said = self._verdict(self._open.row)
-            told = self._tell("ended")
+        told = self._tell("ended")
         self._open = None
-        self._kept = self._kept[-self._rows :]
+        self._kept = self._kept[-self._kept_rows :]
         return [told]
 
     def _verdict(self, row: int) -> tuple[str, str, str, float | None]:
@@ -188,9 +189,10 @@ class Telling:
             return "", "", "", None
         return verdict.what, self.inputs.channels[verdict.channel].name, verdict.kind, verdict.confidence
 
-    def _tell(self, phase: Phase, rows: slice = slice(None)) -> Readings:
+    def _tell(self, phase: Phase) -> Readings:
         assert self._open is not None  # noqa: S101 - told of an open event alone
-        kept = self._kept[rows]
+        row = self._open.row  # once it was reviewed, there is its end to tell
+        kept = self._kept[-1:] if row is None else self._kept[max(row + 1 - self._before, 0) :]
         what, channel, kind, confidence = self._open.said
         event = Event(
             detector=self._detector,
