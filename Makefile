@@ -30,10 +30,11 @@ soak: ## Longer things: a million steps of the delivery model, and whatever is m
 	@scripts/setup dev
 	TRUELINE_DATA=$(DATA) TRUELINE_CAMPAIGN=full $(PY) -m pytest -m soak --timeout=14400 $(ARGS)
 
-bench: ## Run all benchmarks beside their peers and write docs/benchmarks.md and docs/accuracy.md.
+bench: ## Run all benchmarks beside their peers; writes docs/benchmarks.md, docs/accuracy.md, tables of docs/detection.md.
 	@scripts/setup dev
 	@failed=0; $(PY) benchmarks/report.py --data $(DATA) $(ARGS) || failed=1; \
-	$(PY) benchmarks/accuracy_page.py --data $(DATA) || failed=1; exit $$failed
+	$(PY) benchmarks/accuracy_page.py --data $(DATA) || failed=1; \
+	$(PY) benchmarks/detect.py --data $(DATA) --page docs/detection.md || failed=1; exit $$failed
 
 clean: ## Remove what was made here.
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,6 +1,6 @@
 """Detectors compared: which finds most, at what false alarms, for how many microseconds and kilobytes.
 
-    python benchmarks/detect.py --data DIR [--set smd ...] [--seeds 3]
+    python benchmarks/detect.py --data DIR [--set smd ...] [--seeds 3] [--networks NAME ...] [--page docs/detection.md]
 
 DIR holds the sets of `_detect_sets.py`. Every detector is fitted to the training part of each series alone; one
 configuration serves all series of a set. `auto` is what `trueline-cloud train --model auto` takes, from the training
@@ -12,8 +12,10 @@ What is asked of each set, and what only it is judged by: `_detect_SET.py`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -24,6 +26,8 @@ import numpy as np
 from _detect_asked import misses
 from _detect_case import MEAN_Z, PCA1, PCA10, ScoredCase
 from _detect_metrics import at_false_alarms, average_precision, best_f1, filled, vus_pr
+from _detect_networks import there_are, trained
+from _detect_page import table, write_page
 from _detect_rate import quiet_recordings, rate_kept
 from _detect_sets import SETS
 from _detect_verdict import balanced_accuracy, confusion
@@ -37,12 +41,13 @@ from trueline_model.selection import candidates
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from _detect_case import Case
+    from _detect_case import Case, LabelledSet
     from numpy.typing import NDArray
 
-    from trueline_model.detector import Recipe
+    from trueline_model.detector import Detector, Recipe
 
 VERDICT_SEED = 5000
+KEPT = Path(tempfile.gettempdir()) / "trueline-networks"
 
 PEERS: dict[str, Recipe] = {
     MEAN_Z: Deviation(scaling="standard"),
@@ -65,35 +70,70 @@ def chosen(cases: Sequence[Case]) -> str:
     return choices[0].name
 
 
-def scored(recipe: Recipe, case: Case, seed: int) -> ScoredCase:
-    """The case as the recipe's detector sees it: the test part follows the training part."""
-    detector = recipe.fit([case.train], seed)
+def scored(detector: Detector, case: Case) -> ScoredCase:
+    """The case as the detector sees it: the test part follows the training part."""
     early = detector.score(case.train.value, case.train.valid)
     begun = time.perf_counter()
     late = detector.score(case.test.value, case.test.valid, early.state)
     return ScoredCase(case, detector, late.score, (time.perf_counter() - begun) / len(case.test) * 1e6)
 
 
-def compare(name: str, data: Path, seeds: int) -> dict[str, Any]:
-    """All detectors on one set."""
+def compare(name: str, data: Path, seeds: int, networks: Sequence[str] | None, kept_in: Path) -> dict[str, Any]:
+    """All detectors on one set; where a seed changes neither a detector nor the cases, its figures are taken again."""
     labelled = SETS[name]
     result: dict[str, Any] = {}
+    known: dict[str, tuple[str, dict[str, float]]] = {}
     first = labelled.read(data / labelled.folder, 0)
     recipes, auto = recipes_for(len(first[0].train.channels)), chosen(first)
+    trainable, why = there_are(first)
+    _common.say(f"    no network: {why}" if why else f"    networks: {', '.join(trainable)}")
     for seed in range(seeds):
         cases = labelled.read(data / labelled.folder, seed)
         for detector, recipe in recipes.items():
-            found = figures(name, recipe, cases, seed)
-            for key, figure in found.items():
-                result.setdefault(detector, {}).setdefault(key, []).append(figure)
+            fitted = [recipe.fit([case.train], seed) for case in cases]
+            digest = _digest(fitted, cases)
+            if known.get(detector, ("", {}))[0] != digest:
+                found = figures(labelled, recipe, [scored(*each) for each in zip(fitted, cases, strict=True)], seed)
+                known[detector] = digest, found
+            _add(result, detector, known[detector][1])
+        for rule, score in labelled.rules.items():
+            _add(result, rule, means([(case, score(case, seed)) for case in cases], has_vus=labelled.has_vus))
+        for network in trainable if networks is None else [each for each in networks if each in trainable]:
+            _common.say(f"    {network}, seed {seed}")
+            _add(result, network, network_figures(labelled, network, cases, seed, kept_in))
     result["auto"] = {**result[auto], "chosen": auto}
     return result
 
 
-def figures(name: str, recipe: Recipe, cases: Sequence[Case], seed: int) -> dict[str, float]:
+def _add(result: dict[str, Any], detector: str, found: dict[str, float]) -> None:
+    for key, figure in found.items():
+        result.setdefault(detector, {}).setdefault(key, []).append(figure)
+
+
+def _digest(fitted: Sequence[Detector], cases: Sequence[Case]) -> str:
+    seen = hashlib.sha256()
+    for detector, case in zip(fitted, cases, strict=True):
+        seen.update(case.test.value.tobytes())
+        for array in detector.parts().arrays.values():
+            seen.update(np.ascontiguousarray(array).tobytes())
+    return seen.hexdigest()
+
+
+def network_figures(
+    labelled: LabelledSet, network: str, cases: Sequence[Case], seed: int, kept_in: Path
+) -> dict[str, float]:
+    """What a network reaches in int8, and its AP in float."""
+    found = [(case, trained(network, case, seed, kept_in)) for case in cases if case.label.any()]
+    out = means([(case, each.small) for case, each in found], has_vus=labelled.has_vus)
+    out["ap_float"] = means([(case, each.whole) for case, each in found], has_vus=False)["ap"]
+    held = [(case, each.small) for case, each in found if not labelled.development(case.name)]
+    out |= {f"held_{key}": figure for key, figure in means(held, has_vus=labelled.has_vus).items()}
+    costs = {"us": [each.us for _, each in found], "kb": [each.kb for _, each in found]}
+    return out | {key: float(np.median(each)) for key, each in costs.items()}
+
+
+def figures(labelled: LabelledSet, recipe: Recipe, found: Sequence[ScoredCase], seed: int) -> dict[str, float]:
     """What one detector reaches on all series of a set, and on those held back alone (`held_`)."""
-    labelled = SETS[name]
-    found = [scored(recipe, case, seed) for case in cases]
     held = [each for each in found if not labelled.development(each.case.name)]
     out = means([(each.case, each.late) for each in found], has_vus=labelled.has_vus)
     out |= labelled.figures(recipe, found, seed)
@@ -145,22 +185,6 @@ def verdicts(seeds: int) -> dict[str, dict[str, Any]]:
     return out
 
 
-def show(name: str, result: dict[str, Any]) -> None:
-    """One set as a table."""
-    keys = list(dict.fromkeys(key for found in result.values() for key in found if key != "chosen"))
-    print(f"\n## {name}: auto is {result['auto']['chosen']}\n")
-    print("| detector | " + " | ".join(keys) + " |")
-    print("|---" * (len(keys) + 1) + "|")
-    for detector, found in result.items():
-        cells = [
-            f"{np.mean(found[key]):.3f}" + (f" ± {np.std(found[key]):.3f}" if len(found[key]) > 1 else "")
-            if key in found
-            else ""
-            for key in keys
-        ]
-        print(f"| {detector} | " + " | ".join(cells) + " |")
-
-
 def main() -> int:
     """Compare, print, and fail where what was asked is missed."""
     parser = _common.parser(__doc__)
@@ -169,15 +193,20 @@ def main() -> int:
         "--set", nargs="*", choices=[*SETS, "rate", "verdict"], default=[*SETS, "rate", "verdict"], help="which to run"
     )
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--networks", nargs="*", metavar="NAME", help="of the zoo; all of them if not given")
+    parser.add_argument("--kept", type=Path, default=KEPT, metavar="DIR", help=f"where trained networks are ({KEPT})")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the tables into this page")
     arguments = parser.parse_args()
     result = {}
     for name in SETS:
         if name in arguments.set:
             _common.say(f"{name}")
-            result[name] = compare(name, arguments.data, arguments.seeds)
+            result[name] = compare(name, arguments.data, arguments.seeds, arguments.networks, arguments.kept)
     rates = kept(arguments.data) if "rate" in arguments.set else []
     told = verdicts(arguments.seeds) if "verdict" in arguments.set else {}
     missed = misses(result, rates, told)
+    if arguments.page:
+        write_page(arguments.page, {name: table(name, found) for name, found in result.items()})
     if arguments.json:
         print(
             json.dumps(
@@ -186,7 +215,7 @@ def main() -> int:
         )
     else:
         for name, found in result.items():
-            show(name, found)
+            print(f"\n## {name}\n\n{table(name, found)}")
         for each in rates:
             came = f"{each['adaptive']} came, {each['fixed']} with a fixed threshold"
             print(f"{each['name']}: {each['expected']:g} configured, {came}")

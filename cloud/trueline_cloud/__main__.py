@@ -66,7 +66,7 @@ _RFC3339: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d))?", re.ASCII
 )
 _PROGRESS_S: Final = 1.0
-_TRAIN: Final = {"ai_edge_litert", "keras", "matplotlib", "optuna", "sklearn", "tensorflow"}
+_TRAIN: Final = {"ai_edge_litert", "keras", "matplotlib", "optuna", "tensorflow"}
 _NS: Final = 1_000_000_000
 
 

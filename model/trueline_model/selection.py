@@ -89,14 +89,13 @@ def candidates(width: int) -> dict[str, Recipe]:
     return {
         STANDING: Ensemble(members=members),
         "deviation": members[0],
-        **(many if width > 1 else {}),
+        **(many if width > 1 else {"novelty": Novelty()}),  # whose cost grows with memory times channels
         "innovation": Innovation(mean_rows=5, scaling="standard"),
         "innovation-holt": Innovation(trend=0.1, mean_rows=5, scaling="standard"),
         "chart": Chart(),
         "cusum": Cusum(scaling="standard"),
         "page-hinkley": Cusum(against="mean", scaling="standard"),
         "patches": members[-1],
-        "novelty": Novelty(),
         "forest": Forest(trees=30, mean_rows=5, scaling="standard"),
     }
 

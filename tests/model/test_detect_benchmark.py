@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from trueline_model.detectors import Deviation, Pca
+from trueline_model.series import make_series
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -110,7 +111,9 @@ def test_wsn_from_beginning_to_end(data_folder: Path, monkeypatch: pytest.Monkey
     import detect  # noqa: PLC0415 - as above
 
     cases = _detect_wsn.read(data_folder / "wsn_single-hop", 0)
-    found = detect.figures("wsn", Deviation(scaling="standard"), cases, 0)
+    recipe = Deviation(scaling="standard")
+    scored = [detect.scored(recipe.fit([case.train]), case) for case in cases]
+    found = detect.figures(_detect_wsn.WSN, recipe, scored, 0)
     assert found["event_recall"] == 1.0
     assert found["ap"] == pytest.approx(0.904, abs=0.01)
     assert not any(case.label[: len(case.label) // 10].any() for case in cases)
@@ -125,3 +128,38 @@ def test_the_rate_is_kept_on_a_simulated_recording(monkeypatch: pytest.MonkeyPat
     kept = _detect_rate.rate_kept(Pca(scaling="standard"), series, name)
     assert 0.5 * kept.expected <= kept.adaptive <= 2.0 * kept.expected
     assert kept.fixed > 2.0 * kept.expected
+
+
+def test_a_page_gets_its_tables_between_its_markers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands between a set's markers is replaced, all else stays; a page without them is told so."""
+    monkeypatch.syspath_prepend(str(_FOLDER))
+    import _detect_page  # noqa: PLC0415 - as above
+
+    found = {"z": {"ap": [0.5, 0.7]}, "pca": {"ap": [0.8, 0.8], "us": [1.0, 2.0]}}
+    made = _detect_page.table("wsn", found | {"auto": {**found["pca"], "chosen": "pca"}})
+    assert made.splitlines()[2:] == ["| **pca** (`auto`) | 0.800 | 1.5 |", "| z | 0.600 ± 0.100 |  |"]
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- wsn -->\nold\n<!-- /wsn -->\nafter\n")
+    _detect_page.write_page(page, {"wsn": made})
+    assert page.read_text() == f"before\n<!-- wsn -->\n{made}\n<!-- /wsn -->\nafter\n"
+    with pytest.raises(ValueError, match="no place for smd"):
+        _detect_page.write_page(page, {"smd": made})
+
+
+def test_held_back_recordings_are_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is held back is counted alone as well: a detector that only finds what was looked at shows it."""
+    monkeypatch.syspath_prepend(str(_FOLDER))
+    import detect  # noqa: PLC0415 - as above
+    from _detect_case import Case, LabelledSet, ScoredCase  # noqa: PLC0415 - as above
+
+    series, label = make_series(np.zeros((100, 1))), np.arange(100) < 10
+    recipe = Deviation()
+    fitted = recipe.fit([make_series(np.arange(9.0)[:, None])])
+    scored = [
+        ScoredCase(Case(name, series, series, label), fitted, score, 1.0)
+        for name, score in (("seen", -np.arange(100.0)), ("held", np.arange(100.0)))
+    ]
+    labelled = LabelledSet("", lambda _folder, _seed: [], lambda name: name == "seen", lambda _found: iter(()))
+    found = detect.figures(labelled, recipe, scored, 0)
+    assert found["held_ap"] < 0.1
+    assert found["ap"] == pytest.approx((1.0 + found["held_ap"]) / 2)
