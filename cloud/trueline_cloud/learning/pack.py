@@ -8,7 +8,7 @@ package has none. Refuses to know terminals.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -23,6 +23,7 @@ from trueline_model.load import golden_of
 from trueline_model.package import Manifest, Package
 from trueline_model.scale import fit_scale
 from trueline_model.selection import average_precision
+from trueline_model.verdict import fit_judge
 from trueline_wire.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ _TOLERANCE: Final = 0.05
 
 _TOLERANCE_FLOAT: Final = 1e-6
 _INJECTIONS: Final = 5
+_VERDICT_CHANNELS_MIN: Final = 2
 
 
 class Packed(NamedTuple):
@@ -118,9 +120,22 @@ def pack(
             network=made.tflite,
             calibration=calibration.arrays(),
             alarm=alarming.arrays() if alarming else {},
+            verdict=_verdict(known),
         ),
         silent,
     )
+
+
+def _verdict(recordings: Sequence[Series]) -> dict[str, NDArray[Any]]:
+    """What tells a sensor's fault from the process's; empty of one channel, or where the rows are too few for it."""
+    if len(recordings[0].channels) < _VERDICT_CHANNELS_MIN:
+        return {}
+    try:
+        arrays = fit_judge(recordings).arrays()
+    except ConfigError:
+        return {}
+    # Matrices grow with the square of the channels, and seven digits of them are more than the data gave.
+    return {name: values.astype(np.float32) if values.ndim > 1 else values for name, values in arrays.items()}
 
 
 def measured(made: Made, seed: int = 0) -> dict[str, float]:

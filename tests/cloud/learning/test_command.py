@@ -23,6 +23,7 @@ from trueline_cloud.storage.journal import Journal
 from trueline_edge.inference.store import ModelStore
 from trueline_model.alarm import Alarm, Alarming
 from trueline_model.conformal import Calibration
+from trueline_model.judge import judge_of
 from trueline_model.load import check_golden, detector_of
 from trueline_model.package import Package, read_package, write_package
 from trueline_model.selection import standing
@@ -157,6 +158,19 @@ def test_a_statistical_detector_wants_no_tensorflow(tmp_path: Path, model: str) 
     for word in ("nothing", "step together", "stuck"):
         assert word in report
     assert "int8 against float" not in report
+
+
+def test_what_tells_a_sensor_from_the_process_travels_along(tmp_path: Path) -> None:
+    """Two channels and enough rows: an event on the device gets a verdict. From one channel nobody can tell."""
+    write(tmp_path / "data", 4000)
+    assert run(tmp_path, "--model", "pca", "--alarms", "2/hour") == 0
+    judge = judge_of(opened(tmp_path, "pump-1.tlm"))
+    rows = np.column_stack([np.sin(np.arange(600) / 9.0), 5.0 * np.cos(np.arange(600) / 9.0)])
+    rows += np.random.default_rng(1).normal(size=rows.shape) * 0.1
+    rows[400:, 1] += 9.0
+    assert judge.verdict(rows, np.ones(rows.shape, np.bool_), 400) is not None
+    assert run(tmp_path, "--model", "deviation", "--channels", "flow", "--alarms", "2/hour") == 0
+    assert judge_of(opened(tmp_path, "pump-2.tlm")).verdict_rows == 0
 
 
 @heavy
