@@ -19,6 +19,8 @@ from trueline_model.alarm import Alarm, fit_alarm
 from trueline_model.conformal import calibrate
 from trueline_model.detector import score_series
 from trueline_model.series import Series, make_series
+from trueline_sim.truth import SCENARIOS
+from trueline_sim.world import World
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +52,7 @@ def quiet_recordings(data: Path) -> list[tuple[str, Series]]:
     time_ns = np.array([row[0] for row in rows[1:]], "datetime64[ns]").astype(np.int64)
     value = np.array([[float(cell) for cell in row[1:9]] for row in rows[1:]])
     found.append(("skab anomaly-free", make_series(value, time_ns=time_ns, channels=rows[0][1:9])))
-    return found + [simulated(seed) for seed in (5001, 5002, 5003)]
+    return found + [simulated(seed) for seed in (5001, 5002, 5003)] + [place(name) for name in SCENARIOS]
 
 
 def simulated(seed: int) -> tuple[str, Series]:
@@ -60,6 +62,14 @@ def simulated(seed: int) -> tuple[str, Series]:
     slow = np.cumsum(rng.normal(0.0, 0.02, (rows, 2)), axis=0)
     noise = rng.standard_t(4, (rows, 6)) * (1.0 + 0.5 * np.arange(rows)[:, None] / rows * (seed % 3 == 0))
     return f"simulated {seed}", make_series(slow @ rng.normal(size=(2, 6)) + noise, interval_s=1.0)
+
+
+def place(name: str, seed: int = 5001) -> tuple[str, Series]:
+    """A device of one of the simulators' scenarios, with nothing wrong: days, loads and doors, and all that drifts."""
+    scenario = SCENARIOS[name]
+    world = World(scenario, devices=1, seed=seed, steps=20_000, faults=0, anomalies=False)
+    value = np.concatenate([block.raw[:, 0] for block in world])
+    return f"simulated {name}", make_series(value, interval_s=scenario.interval_s)
 
 
 def rate_kept(recipe: Recipe, series: Series, name: str) -> Kept:

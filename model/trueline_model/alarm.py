@@ -13,6 +13,11 @@ Angelopoulos, Candès and Tibshirani, NeurIPS 2023). It stays within `reach` dec
 bounds what an attacker, or a week of real trouble, can do to it. True alarms count as events: a process that really
 fails more often than the configured rate is told at that rate, the worst first.
 
+What stays: while an event lasts the threshold comes up, so that what stays becomes normal; what it came up then it
+comes down again afterwards, beside the even fall, so that no event is lost of the rate. An event that has lasted as
+long as one is expected in ends, and begins anew with the next row if it must: an alarm that stands is told again (re-
+alarm of ANSI/ISA-18.2), not once for ever.
+
 Refuses to know clocks: only the times of rows.
 """
 
@@ -44,7 +49,9 @@ _COUNT_MIN = 10
 """Events below which the count is noise: the threshold is set where there are so many, and extrapolated."""
 
 _RISE = 10.0
-"""While an event lasts the threshold comes up so much faster than it falls: what stays is the new normal."""
+"""While an event lasts the threshold comes up so much faster than it falls."""
+
+_STATE = 7
 
 _GRID = 0.05
 """Decades between thresholds tried."""
@@ -68,8 +75,8 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     minimum_s: float = 0.0
     separation_s: float = 60.0
     release: float = 0.5
-    adapt: float = 0.3
-    reach: float = 3.0
+    adapt: float = 0.5
+    reach: float = 5.0
 
     def __post_init__(self) -> None:
         if not self.events > 0.0 or not self.per_s > 0.0:
@@ -167,32 +174,34 @@ class _Watch:
         self._recipe, self._step_s = recipe, step_s
         self._least, self._most = threshold - recipe.reach, threshold + recipe.reach
         self._fall = recipe.adapt * recipe.rate_hz
-        self.level, self.inside = threshold, False
-        self._last = self._above = self._quiet = nan
+        self._lasting_s = 1.0 / recipe.rate_hz
+        self.level, self.inside, self.lasted = threshold, False, False
+        self._last = self._above = self._quiet = self._begun = nan
+        self._owed = 0.0  # decades it came up within events and has not come down since
 
     def state(self) -> NDArray[np.float64]:
-        return np.array([self.level, self.inside, self._last, self._above, self._quiet])
+        return np.array([self.level, self.inside, self._last, self._above, self._quiet, self._begun, self._owed])
 
     def restore(self, state: NDArray[np.float64]) -> None:
-        self.level, inside, self._last, self._above, self._quiet = state.tolist()
+        # One that was saved before these two were: an event that goes on begins, for them, with the next row.
+        state = np.append(state, [nan, 0.0][len(state) - _STATE :]) if len(state) < _STATE else state
+        self.level, inside, self._last, self._above, self._quiet, self._begun, self._owed = state.tolist()
         self.inside = bool(inside)
 
     def row(self, now: float, decades: float) -> bool:
         """Takes one row, and says whether an event begins with it."""
         if not isnan(self._last):
-            moved = self._fall * min(now - self._last, self._step_s)
-            self.level = (
-                min(self._most, self.level + _RISE * moved) if self.inside else max(self._least, self.level - moved)
-            )
+            self._move(self._fall * min(now - self._last, self._step_s))
         self._last = now
         if self.inside:
             if decades >= self.level - self._recipe.release:
                 self._quiet = nan
             elif isnan(self._quiet):
                 self._quiet = now
-            if now - self._quiet >= self._recipe.separation_s:
+            self._begun = now if isnan(self._begun) else self._begun
+            self.lasted |= now - self._above >= self._lasting_s
+            if now - self._quiet >= self._recipe.separation_s or now - self._begun >= self._lasting_s:
                 self.inside, self._above = False, nan
-        if self.inside:
             return False
         if decades < self.level:
             self._above = nan
@@ -201,9 +210,18 @@ class _Watch:
             self._above = now
         if now - self._above < self._recipe.minimum_s:
             return False
-        self.inside, self._quiet = True, nan
+        self.inside, self._quiet, self._begun = True, nan, now
         self.level = min(self._most, self.level + self._recipe.adapt)
         return True
+
+    def _move(self, fall: float) -> None:
+        """The threshold over a time in which it falls so much: up within an event, else down, and what it owes."""
+        if self.inside:
+            up = min(_RISE * fall, self._most - self.level)
+            self.level, self._owed = self.level + up, self._owed + up
+        else:
+            back = min(fall, self._owed)
+            self.level, self._owed = max(self._least, self.level - fall - back), self._owed - back
 
 
 def events_of(alarmed: Alarmed) -> list[Event]:
@@ -263,8 +281,17 @@ def _threshold_of(
 
 
 def _count(alarming: Alarming, time_ns: NDArray[np.int64], decades: NDArray[np.float64]) -> int:
-    """Events of a recording at a fixed threshold, from the first and last row of each run between bounds."""
+    """Events of a recording at a fixed threshold, from the first and last row of each run between bounds.
+
+    Where an event may have lasted so long that it is told again, all rows are gone through.
+    """
     side = (decades >= alarming.threshold).astype(np.int8) + (decades >= alarming.threshold - alarming.recipe.release)
     changes = np.diff(side) != 0
     edge = np.concatenate([[True], changes]) | np.concatenate([changes, [True]]) if len(side) else side.astype(bool)
-    return int(alarming(time_ns[edge], decades[edge]).begins.sum())
+    for rows in (edge, slice(None)):
+        watch = _Watch(alarming.recipe, alarming.threshold, alarming.step_s)
+        seconds = (time_ns[rows] - time_ns[0]) / 1e9 if len(time_ns) else np.zeros(0)
+        events = sum(map(watch.row, seconds.tolist(), decades[rows].tolist()))
+        if not watch.lasted:
+            break
+    return events

@@ -107,6 +107,38 @@ def test_a_gap_expects_nothing() -> None:
     assert said.threshold[-1] == pytest.approx(2.0 - 0.11)
 
 
+def test_an_alarm_that_stands_is_told_again() -> None:
+    """What stays is told once in the time one event is expected in, with a row between; negative control: once."""
+    alarming = Alarming(Alarm(events=1, per_s=100, adapt=0.0, separation_s=1.0), threshold=2.0, step_s=10.0)
+    said = alarming(np.arange(1000) * S, np.full(1000, 9.0))
+    assert said.begins.sum() == 10
+    assert (~said.alarm).sum() == 9
+    never = Alarming(Alarm(events=1, per_s=10_000, adapt=0.0, separation_s=1.0), threshold=2.0, step_s=10.0)
+    assert never(np.arange(1000) * S, np.full(1000, 9.0)).begins.sum() == 1
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0, 2.5])
+def test_what_stays_costs_the_rate_nothing(shift: float) -> None:
+    """Where scores rise for good, within `reach`, events go on at the configured rate, and rows in alarm end."""
+    rng = np.random.default_rng(5003)
+    made = calibrate(scores(12_000, rng, memory=0.0, heavy=False))
+    time_ns = np.arange(50_000) * S
+    normal = made.surprise(scores(12_000, rng, memory=0.0, heavy=False))
+    alarming = fit_alarm(Alarm(events=15, per_s=50_000), [(time_ns[:12_000], normal)])
+    said = alarming(time_ns, made.surprise(scores(50_000, rng, memory=0.0, heavy=False)) + shift)
+    assert 7.5 <= said.begins.sum() <= 30
+    assert said.alarm[25_000:].mean() < 0.1
+
+
+def test_a_state_saved_before_alarms_were_told_again_goes_on() -> None:
+    """An older state has neither a beginning nor a debt: its event goes on, and is told again a full time later."""
+    alarming = Alarming(Alarm(events=1, per_s=100, adapt=0.0, separation_s=1.0), threshold=2.0, step_s=10.0)
+    first = alarming(np.arange(50) * S, np.full(50, 9.0))
+    older = {**first.state, "watch": first.state["watch"][:5]}
+    said = alarming(np.arange(50, 200) * S, np.full(150, 9.0), older)
+    assert np.flatnonzero(said.begins).tolist() == [101]
+
+
 decades_of = st.lists(st.sampled_from([0.0, 1.2, 1.9, 2.0, 2.6, 5.0, float("nan")]), min_size=1, max_size=60)
 
 
@@ -127,12 +159,13 @@ def test_cuts_change_nothing(decades: list[float], cuts: list[int], adapt: float
 
 
 @settings(max_examples=100)
-@given(decades_of)
-def test_the_quick_count_counts_the_same(decades: list[float]) -> None:
-    """Counting at the ends of runs alone finds as many events as the rules row by row."""
+@given(decades_of, st.sampled_from([4.0, 12.0, 1000.0]))
+def test_the_quick_count_counts_the_same(decades: list[float], per_s: float) -> None:
+    """Counting at the ends of runs alone finds as many events as the rules row by row, also where one is told again."""
+    alarming = Alarming(msgspec.structs.replace(fixed.recipe, per_s=per_s), 2.0, 10.0)
     surprise = np.array([d for d in decades if d == d])  # noqa: PLR0124 - leaves NaN out
     time_ns = np.arange(len(surprise)) * S
-    assert _count(fixed, time_ns, surprise) == int(fixed(time_ns, surprise).begins.sum())
+    assert _count(alarming, time_ns, surprise) == int(alarming(time_ns, surprise).begins.sum())
 
 
 def test_a_package_gives_the_same_alarms() -> None:
