@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import _health_bearing as bearing
 import _health_cmapss as cmapss
+import _health_greenhouse as greenhouse
 import numpy as np
+
+from trueline_cloud.learning.prediction.history import History
+from trueline_model.series import make_series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -13,7 +18,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from trueline_cloud.learning.prediction.history import History
     from trueline_model.prediction import Prediction
 
 __all__ = ["SETS", "Case", "Tested"]
@@ -64,5 +68,28 @@ def _cmapss(data: Path) -> Case:
     return Case(cmapss.RECIPE, "flights", ("1",) * len(cmapss.RECIPE.features), histories, tested, {})
 
 
-SETS: Final[dict[str, Callable[[Path], Case]]] = {"cmapss": _cmapss}
+def _greenhouse(_data: Path) -> Case:
+    learnt, asked = greenhouse.houses(range(300, 324)), greenhouse.houses(range(5000, 5016))
+    histories = [
+        History(each.name, make_series(each.value, time_ns=each.time_ns, channels=greenhouse.CHANNELS), each.need)
+        for each in learnt
+    ]
+    tested = [Tested(each.time_ns, each.value, each.need) for each in asked]
+    peers = {
+        "what the meter counted, mean of 10 days": [greenhouse.metered(each) for each in asked],
+        "the day before, which nobody can know": [each.before for each in asked],
+    }
+    return Case(greenhouse.RECIPE, "mm", greenhouse.UNITS, histories, tested, peers)
+
+
+def _bearing(_data: Path) -> Case:
+    histories = [
+        History(each.name, make_series(each.value, time_ns=each.time_ns, channels=bearing.CHANNELS), each.left_h)
+        for each in bearing.machines(200, 60)
+    ]
+    tested = [Tested(each.time_ns, each.value, each.left_h) for each in bearing.machines(5000, 60)]
+    return Case(bearing.RECIPE, "h", bearing.UNITS, histories, tested, {})
+
+
+SETS: Final[dict[str, Callable[[Path], Case]]] = {"cmapss": _cmapss, "bearing": _bearing, "greenhouse": _greenhouse}
 """By name; given the folder of data."""

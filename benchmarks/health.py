@@ -172,7 +172,8 @@ def _misses(row: dict[str, Any]) -> list[str]:
         least = coverage - 3.0 * math.sqrt(coverage * (1.0 - coverage) / row["tested"])
         if row[f"coverage_{coverage:g}"] < least:
             misses.append(f"intervals for {coverage:.0%} held {row[f'coverage_{coverage:g}']:.1%}: {least:.1%} asked")
-    peers = {key: row[key] for key in row if key.startswith("peer_")} | {"always the mean": row["mean_rmse"]}
+    peers = {key: row[key] for key in row if key.startswith("peer_") and "nobody" not in key}
+    peers["always the mean"] = row["mean_rmse"]
     misses += [f"RMSE {row['rmse']:.3g}, {peer} {rmse:.3g}" for peer, rmse in peers.items() if row["rmse"] > rmse]
     for key, most in (("size_kb", SIZE_MAX_KB), ("latency_us", LATENCY_MAX_US)):
         if row[key] > most:

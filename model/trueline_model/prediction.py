@@ -65,11 +65,12 @@ class Feature(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         input: its number.
-        form: its "level"; its "change", from its mean over the window; or its "ratio", the logarithm of its change.
+        form: its "level", or the "log" of it; its "change" from its mean over the window, or that of its logarithm: the
+            "ratio".
     """
 
     input: int
-    form: Literal["level", "change", "ratio"] = "level"
+    form: Literal["level", "log", "change", "ratio"] = "level"
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -124,16 +125,16 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """Windows (m, rows, k) as features (m, rows, f), and which of them are valid."""
         which = [feature.input for feature in self.features]
         cells, good = value[:, :, which], valid[:, :, which].copy()
-        ratio = np.array([feature.form == "ratio" for feature in self.features])
-        good &= ~ratio | (cells > 0.0)
+        logs = np.array([feature.form in {"log", "ratio"} for feature in self.features])
+        good &= ~logs | (cells > 0.0)
         cells = np.where(good, cells, 1.0)
-        cells = np.where(ratio, np.log(np.where(ratio, cells, 1.0)), cells)
+        cells = np.where(logs, np.log(np.where(logs, cells, 1.0)), cells)
         total, count = np.zeros((len(cells), len(which))), np.zeros((len(cells), len(which)))
         for row in range(self.rows):  # each sum in the order of time, whatever comes with it
             total += np.where(good[:, row], cells[:, row], 0.0)
             count += good[:, row]
         mean = np.divide(total, count, out=np.zeros(total.shape), where=count > 0)
-        moves = np.array([feature.form != "level" for feature in self.features])
+        moves = np.array([feature.form in {"change", "ratio"} for feature in self.features])
         return np.where(good, cells - np.where(moves, mean, 0.0)[:, None], 0.0), good
 
     def clipped(self, target: NDArray[np.float64]) -> NDArray[np.float64]:

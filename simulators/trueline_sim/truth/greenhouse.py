@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["SCENARIO", "reference_evapotranspiration_mm_h"]
+__all__ = ["SCENARIO", "Greenhouses", "reference_evapotranspiration_mm_h"]
 
 RANGES: Mapping[str, tuple[float, float]] = {
     **weather.RANGES,
@@ -188,11 +188,16 @@ def step(state: State, now: Forcing, p: Mapping[str, Array], step_s: float) -> t
     return State(air, soil, vapour, moisture, irrigating, excess), fluxes
 
 
-class _Running(Blocks):
-    """A greenhouse at every device."""
+class Greenhouses(Blocks):
+    """A greenhouse at every device.
+
+    Attributes:
+        books: what went in and out at each node, `grid.step_s` apart, where somebody puts a list here to have it.
+    """
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
+        self.books: list[Fluxes] | None = None
         draws = run.draws
         self._weather = Weather(self.p, draws, start_ns=run.start_ns)
         self._patches = draws.wander("patches", memory_s=1500.0)
@@ -208,11 +213,14 @@ class _Running(Blocks):
         self._state = State(air, soil, vapour, wet, np.zeros(self.devices), np.zeros(self.devices))
 
     def nodes(self, seconds: Array, acting_ns: NDArray[np.int64]) -> Array:
+        """As `Blocks`."""
         sky = self._weather.advance(seconds)
         forcing = self._forcing(sky, acting_ns)
         air, soil, vapour, moisture, excess = (np.empty_like(sky.cover) for _ in range(5))
         for k, row in enumerate(zip(*forcing, strict=True)):
-            self._state, _ = step(self._state, Forcing(*row), self.p, self.grid.step_s)
+            self._state, fluxes = step(self._state, Forcing(*row), self.p, self.grid.step_s)
+            if self.books is not None:
+                self.books.append(fluxes)
             air[k], soil[k], vapour[k], moisture[k], _, excess[k] = self._state
         uneven = self._patches.advance(len(seconds)) * self.p["patchiness_k_m2_w"] * forcing.sun_w_m2
         saturated = VAPOUR_KG_K_M3_KPA * saturation_kpa(air + uneven) / (air + uneven + KELVIN)
@@ -256,5 +264,5 @@ SCENARIO: Final[Scenario] = Place(
     step_s=STEP_S,
     parameters=RANGES,
     anomaly_ranges=ANOMALY_RANGES,
-    process=_Running,
+    process=Greenhouses,
 )
