@@ -1,9 +1,9 @@
 """The bearing of the simulators' machine: hours left until it has to be changed, from the slow channels of the machine.
 
-A bearing's end is where its vibration has doubled (6 dB over what it was, as machines are stopped in practice): where
-the mean of four hours of the true RMS first is twice that of the first day. Machines differ in all that is drawn: speed,
-load, bearing, resonance, first defect, noise, and how far they have lived when watching begins; the scenario's life is
-500 to 2,000 h here (its range goes to 20,000: years of simulation). None of those asked was learnt from.
+Its end is where vibration has doubled (6 dB over what it was, as machines are stopped in practice): where the mean of
+four hours of the true RMS first is twice that of the first day. Machines differ in all that is drawn: speed, load,
+bearing, resonance, first defect, noise, and how far they have lived when watching begins; the scenario's life is 500 to
+2,000 h here (its range goes to 20,000: years of simulation). None of those asked was learnt from.
 
 Of most lives nothing can be seen: half of the bearings have raised their RMS by less than 3 % when the scenario's life
 is over, and double it in the tenth or two that follows. What is further away than 200 h is "200 h or more".

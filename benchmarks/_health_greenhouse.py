@@ -43,6 +43,7 @@ RECIPE: Final = Prediction(
     origin=0.0,
     span=1.0,
     least=0.0,
+    per=CHANNELS.index("irrigation"),
 )
 
 _INTERVAL_S: Final = 600.0

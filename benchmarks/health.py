@@ -1,6 +1,7 @@
 """What is left of engines and bearings, what a greenhouse will need: predicted for units never seen, with intervals.
 
-    benchmarks/health.py --data ../shared/data [--set cmapss ...] [--seeds 3] [--page docs/prediction.md] [--json]
+    benchmarks/health.py --data ../shared/data [--set cmapss ...] [--seeds 3] [--json]
+        [--figures health.json] [--page docs/prediction.md]
 
 Each network is trained as `trueline-cloud train --life` or `--target` does, packed and signed, tried by the edge as a
 device tries it, and asked by the stage `predict`. Given are, on units held back: RMSE, beside always saying the mean
@@ -77,13 +78,21 @@ class Said(NamedTuple):
 def main() -> int:
     """Print the tables; the exit code says whether the bounds hold."""
     options = _options()
-    rows, misses = [], []
+    rows: list[dict[str, Any]] = []
+    misses: list[str] = []
     for name in options.set:
         case = SETS[name](options.data)
         found = [_measured(case, seed) for seed in range(options.seeds)]
-        rows.append({"set": name, "unit": case.unit, "tested": len(case.tested), **_summary(found)})
+        rows.append(
+            {"set": name, "unit": case.unit, "tested": len(case.tested), "seeds": options.seeds, **_summary(found)}
+        )
         misses += [f"{name}: {miss}" for miss in _misses(rows[-1])]
         say(_line(rows[-1]))
+    if options.figures:
+        kept = json.loads(options.figures.read_text()) if options.figures.exists() else []
+        rows += [row for row in kept if row["set"] not in options.set]
+        options.figures.write_text(json.dumps(rows, indent=1) + "\n")
+    rows.sort(key=lambda row: list(SETS).index(row["set"]))
     if options.page:
         _write(options.page, _tables(rows))
     print(json.dumps({"machine": machine(), "rows": rows}, indent=1) if options.json else _tables(rows))
@@ -97,6 +106,7 @@ def _options() -> Any:
     made.add_argument("--data", type=Path, required=True)
     made.add_argument("--set", nargs="+", choices=tuple(SETS), default=list(SETS))
     made.add_argument("--seeds", type=int, default=3)
+    made.add_argument("--figures", type=Path, help="a file of figures: sets that are not run keep those they have")
     made.add_argument("--page", type=Path, help="a page whose tables are written anew")
     return made.parse_args()
 
@@ -184,7 +194,7 @@ def _misses(row: dict[str, Any]) -> list[str]:
 def _line(row: dict[str, Any]) -> str:
     peers = "; ".join(f"{key.removeprefix('peer_')} {row[key]:.3g}" for key in row if key.startswith("peer_"))
     cells = [
-        f"{row['set']} [{row['unit']}], {row['tested']} units",
+        f"{row['set']} [{row['unit']}], {row['tested']} units, {row['seeds']} seeds",
         f"{row['rmse']:.3g} ± {row['rmse_spread']:.2g}",
         f"always the mean {row['mean_rmse']:.3g}" + (f"; {peers}" if peers else ""),
         *(

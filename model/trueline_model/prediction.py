@@ -82,8 +82,11 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         rows: steps of a window.
         step_s: length of a step; 0: each row is one.
         features: what the network sees, in order.
-        origin: the target is origin + span * what the network says,
-        span: in the target's unit, above 0,
+        origin: the target is origin + span * what the network says, both in the target's unit,
+        span: and this above 0;
+        per: number of an input, if the network says parts of that input's mean over the window: consumers of all sizes
+            are then alike (D. Salinas et al., "DeepAR", 2020);
+        per_least: no smaller mean is taken, in the input's unit;
         least: and never below this,
         most: or above that: where the upper end is there, it means "or more".
         valid_min: share of a window's cells that must be valid; of its last step, one must be.
@@ -99,6 +102,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     step_s: float = 0.0
     least: float | None = None
     most: float | None = None
+    per: int | None = None
+    per_least: float = 1.0
     valid_min: float = 0.5
     clip: float = 6.0
 
@@ -109,6 +114,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             )
         if not 0.0 < self.span < math.inf or not math.isfinite(self.origin) or not 0.0 <= self.step_s < math.inf:
             raise ValueError(f"span {self.span}, origin {self.origin}, step_s {self.step_s}: numbers, span above 0")
+        if (self.per is not None and self.per < 0) or not 0.0 < self.per_least < math.inf:
+            raise ValueError(f"per {self.per} must be the number of an input, per_least {self.per_least} above 0")
         if not 0.0 < self.valid_min <= 1.0 or not self.clip > 0.0:
             raise ValueError(f"valid_min {self.valid_min} must be above 0 and at most 1, clip {self.clip} above 0")
         if self.least is not None and self.most is not None and not self.least < self.most:
@@ -129,13 +136,16 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         good &= ~logs | (cells > 0.0)
         cells = np.where(good, cells, 1.0)
         cells = np.where(logs, np.log(np.where(logs, cells, 1.0)), cells)
-        total, count = np.zeros((len(cells), len(which))), np.zeros((len(cells), len(which)))
-        for row in range(self.rows):  # each sum in the order of time, whatever comes with it
-            total += np.where(good[:, row], cells[:, row], 0.0)
-            count += good[:, row]
-        mean = np.divide(total, count, out=np.zeros(total.shape), where=count > 0)
+        mean = _means(cells, good)
         moves = np.array([feature.form in {"change", "ratio"} for feature in self.features])
         return np.where(good, cells - np.where(moves, mean, 0.0)[:, None], 0.0), good
+
+    def parts_of(self, value: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """(m, 1) what the target of windows (m, rows, k) is counted in parts of."""
+        if self.per is None:
+            return np.ones((len(value), 1))
+        some = slice(self.per, self.per + 1)
+        return np.maximum(_means(value[:, :, some], valid[:, :, some]), self.per_least)
 
     def clipped(self, target: NDArray[np.float64]) -> NDArray[np.float64]:
         """Into what the target can be."""
@@ -148,8 +158,9 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         Raises:
             ConfigError: centre or scale is missing or of another shape, or a feature is of an input there is not.
         """
-        if max(feature.input for feature in self.features) >= width:
-            raise ConfigError(f"a feature of input {max(f.input for f in self.features)}, and there are {width}")
+        highest = max(*(feature.input for feature in self.features), self.per or 0)
+        if highest >= width:
+            raise ConfigError(f"a feature of input {highest}, and there are {width}")
         centre = array(arrays, "centre", 1, (len(self.features),))
         scale = array(arrays, "scale", 1, (len(self.features),))
         if not np.all(scale > 0.0):
@@ -233,9 +244,14 @@ class Predictor:
         speaks = np.flatnonzero(enough)
         for start in range(0, len(speaks), _BLOCK):
             some = speaks[start : start + _BLOCK]
-            answer = np.asarray(self.model(self.inputs_of(value[some], valid[some])), np.float64)
-            said[some] = np.sort(recipe.origin + recipe.span * answer, axis=1)
+            said[some] = self.spread_of(value[some], valid[some])
         return said
+
+    def spread_of(self, value: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """(m, 3) what the network says of windows (m, rows, k), in the target's unit."""
+        answer = np.asarray(self.model(self.inputs_of(value, valid)), np.float64)
+        recipe = self.recipe
+        return np.sort((recipe.origin + recipe.span * answer) * recipe.parts_of(value, valid), axis=1)
 
     def parts(self) -> Parts:
         """What to keep of it in a package."""
@@ -295,3 +311,12 @@ def prediction_of(package: Package, run: NetworkRunner) -> tuple[Predictor, Inte
 def _part(state: State | None, prefix: str) -> State | None:
     found = {name.removeprefix(prefix): part for name, part in (state or {}).items() if name.startswith(prefix)}
     return found or None
+
+
+def _means(cells: NDArray[np.float64], good: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(m, f) of windows (m, rows, f) over what is good, 0 where nothing is; each sum in the order of time."""
+    total, count = np.zeros((len(cells), cells.shape[2])), np.zeros((len(cells), cells.shape[2]))
+    for row in range(cells.shape[1]):  # whatever comes with a window changes no bit of its sum
+        total += np.where(good[:, row], cells[:, row], 0.0)
+        count += good[:, row]
+    return np.asarray(np.divide(total, count, out=np.zeros(total.shape), where=count > 0))

@@ -16,7 +16,7 @@ SECOND = 10**9
 
 def last_and_mean(window: Any) -> Any:
     """A stand-in for a network: the first feature's mean, its last value, and the second feature's last."""
-    return np.stack([window[:, :, 0].mean(axis=1), window[:, -1, 0], window[:, -1, 1]], axis=1)
+    return np.stack([window[:, :, 0].mean(axis=1), window[:, -1, 0], window[:, -1, -1]], axis=1)
 
 
 def predictor(**changes: Any) -> Predictor:
@@ -96,10 +96,30 @@ def test_a_ratio_does_not_see_the_level_and_a_change_does_not_see_an_offset() ->
         )
 
 
+def test_in_parts_of_an_input_large_and_small_are_alike() -> None:
+    """What is predicted follows the input's mean over the window, but no smaller one than was learnt."""
+    time_ns, valid = np.arange(3) * SECOND, np.ones((3, 2), bool)
+    model = predictor(features=(Feature(0),), per=1, per_least=0.5)
+    for level in (4.0, 40.0, 0.1):
+        said = model_said(model, time_ns, np.column_stack([np.full(3, 2.0), np.full(3, level)]), valid)
+        assert said == pytest.approx(2.0 * max(level, 0.5))
+
+
+def model_said(model: Predictor, time_ns: np.ndarray, value: np.ndarray, valid: np.ndarray) -> float:
+    return float(model(time_ns, value, valid).spread[-1, 1])
+
+
 def test_a_recipe_that_cannot_be_is_refused() -> None:
     """A feature of an input that is not there, a span of nothing, ends in the wrong order."""
     with pytest.raises(ConfigError, match="a feature of input 2, and there are 2"):
         predictor(features=(Feature(2),))
-    for wrong in ({"span": 0.0}, {"rows": 0}, {"features": ()}, {"least": 1.0, "most": 1.0}, {"valid_min": 0.0}):
+    for wrong in (
+        {"span": 0.0},
+        {"rows": 0},
+        {"features": ()},
+        {"least": 1.0, "most": 1.0},
+        {"valid_min": 0.0},
+        {"per": -1},
+    ):
         with pytest.raises(ValueError, match=r"\w"):
             predictor(**wrong)

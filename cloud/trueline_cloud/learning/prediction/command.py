@@ -144,6 +144,8 @@ def _recipe(options: argparse.Namespace, histories: Sequence[History], unit: str
             if name and name not in forms:
                 raise ConfigError(f"--{option} {name}: there are the channels {', '.join(channels)}")
             forms |= {name: option} if name else {}
+    if options.per and options.per not in channels:
+        raise ConfigError(f"--per {options.per}: there are the channels {', '.join(channels)}")
     what = (
         "life left" if options.life else options.target + (f" over the next {options.ahead}" if options.ahead else "")
     )
@@ -157,6 +159,7 @@ def _recipe(options: argparse.Namespace, histories: Sequence[History], unit: str
         span=1.0,
         least=0.0 if options.life else None,
         most=options.most,
+        per=channels.index(options.per) if options.per else None,
     )
 
 

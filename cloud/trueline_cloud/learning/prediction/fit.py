@@ -41,6 +41,10 @@ _VALIDATED: Final = 8
 """One unit of so many says when to stop."""
 _FLOOR: Final = 0.01
 """Of the target's span: no quantile is nearer to the mean, so that one lucky step makes no interval of nothing."""
+_PER_LEAST: Final = 0.2
+"""Of the usual mean: where hardly anything was counted in the window, its mean says little."""
+_PER_RANGE, _ANSWERS = (0.01, 0.99), (-1.0, 2.0)
+"""Quantiles of the parts that answers 0 and 1 stand for, and where a rare one ends."""
 _IQR_OF_NORMAL: Final = 1.349
 
 
@@ -103,10 +107,7 @@ def fit_prediction(
     units = np.unique(asked.unit)
     if len(units) < _UNITS_MIN:
         raise ConfigError(f"{len(units)} units to learn from: at least {_UNITS_MIN} are wanted; cut a long one in time")
-    low, high = float(asked.target.min()), float(asked.target.max())
-    if not low < high:
-        raise ConfigError(f"{recipe.target} is {low:g} at all rows: there is nothing to predict")
-    recipe = msgspec.structs.replace(recipe, origin=low, span=high - low)
+    recipe, floor = _ranged(recipe, asked)
     order = np.random.default_rng(settings.seed).permutation(units)
     said, fold = np.full((len(asked.target), ANSWER), np.nan), np.zeros(len(asked.target), np.int64)
     for number in range(_FOLDS):
@@ -118,7 +119,7 @@ def fit_prediction(
     told("all units")
     whole = _trained(asked, list(order), recipe, settings)
     bins = bins or max(1, min(_BINS_MAX, len(units) // _UNITS_A_BIN))
-    intervals = fit_intervals(said, asked.target, asked.unit, floor=_FLOOR * recipe.span, bins=bins)
+    intervals = fit_intervals(said, asked.target, asked.unit, floor=floor, bins=bins)
     latency_us = Int8(whole.tflite, (ANSWER,)).latency_us()
     return Foretold(
         whole.predictor, intervals, whole.tflite, asked, said, fold, latency_us, whole.operations, whole.history
@@ -127,9 +128,26 @@ def fit_prediction(
 
 def spread_of(predictor: Predictor, asked: Questions, which: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(m, 3) what a predictor says of some windows."""
-    answer = predictor.model(predictor.inputs_of(asked.value[which], asked.valid[which]))
-    recipe = predictor.recipe
-    return np.sort(recipe.origin + recipe.span * np.asarray(answer, np.float64), axis=1)
+    return predictor.spread_of(asked.value[which], asked.valid[which])
+
+
+def _ranged(recipe: Prediction, asked: Questions) -> tuple[Prediction, float]:
+    """The recipe with the range of its answers, and the floor of its intervals.
+
+    Raises:
+        ConfigError: there is no range.
+    """
+    spread = float(np.ptp(asked.target))
+    if not spread > 0.0:
+        raise ConfigError(f"{recipe.target} is {asked.target[0]:g} at all rows: there is nothing to predict")
+    if recipe.per is None:
+        return msgspec.structs.replace(recipe, origin=float(asked.target.min()), span=spread), _FLOOR * spread
+    usual = msgspec.structs.replace(recipe, per_least=np.finfo(float).tiny).parts_of(asked.value, asked.valid).mean()
+    if not usual > 0.0:
+        raise ConfigError(f"what {recipe.target} shall be counted in parts of is nothing at all rows")
+    recipe = msgspec.structs.replace(recipe, per_least=float(_PER_LEAST * usual))
+    low, high = np.quantile(asked.target / recipe.parts_of(asked.value, asked.valid)[:, 0], _PER_RANGE)
+    return msgspec.structs.replace(recipe, origin=float(low), span=float(high - low)), _FLOOR * spread
 
 
 def _trained(asked: Questions, units: Sequence[int], recipe: Prediction, settings: TrainSettings) -> _Trained:
@@ -140,7 +158,8 @@ def _trained(asked: Questions, units: Sequence[int], recipe: Prediction, setting
     scale = _scale(forms[learnt], good[learnt], recipe.clip)
     shape = forms.shape
     value = scale(forms.reshape(-1, shape[2]), good.reshape(-1, shape[2])).reshape(shape).astype(np.float32)
-    target = ((asked.target - recipe.origin) / recipe.span).astype(np.float32)
+    parts = asked.target / recipe.parts_of(asked.value, asked.valid)[:, 0]
+    target = np.clip((parts - recipe.origin) / recipe.span, *_ANSWERS).astype(np.float32)
     windows = Windowed(value, good, target)
     model, history = train(
         lambda: build(*shape[1:]),
