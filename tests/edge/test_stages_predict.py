@@ -106,7 +106,7 @@ def test_check_says_what_does_not_fit(tmp_path: Path) -> None:
     [(key, message)] = keys(model=detector)
     assert (key, "predicts nothing" in message) == ("model", True)
     objections = list(Detect(model=mean, public_key=KEY.public, name="d").objections(SCHEMA))
-    assert "kind 'prediction'" in objections[0].message
+    assert "no detector is called prediction" in objections[0].message
 
 
 def test_where_no_model_serves_the_stream_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -111,6 +111,8 @@ def test_a_long_recording_is_cut_into_units_that_share_nothing() -> None:
     ("options", "says"),
     [
         (["--life", "rows", "--target", "a"], "say what to predict"),
+        (["--life", "rows", "--alarms", "1/day"], "no alarm"),
+        (["--target", "a", "--per", "z"], "--per z"),
         (["--target", "z"], "there are the channels a, b"),
         (["--target", "a", "--ahead", "soon"], "no duration"),
         (["--target", "a", "--channels", "a,b"], "it is known then"),

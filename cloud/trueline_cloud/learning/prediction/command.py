@@ -61,6 +61,8 @@ def run(options: argparse.Namespace, state: Path, parse_time: Callable[[str], in
     """
     if bool(options.target) == bool(options.life) or (options.ahead and not options.target):
         raise ConfigError("say what to predict: --target COLUMN, with --ahead 1d or without, or --life rows|h|d")
+    if options.alarms or options.model != "auto":
+        raise ConfigError("--alarms and --model are of models that detect: one that predicts has one network, no alarm")
     recordings = recordings_of(_with_target(options), state, parse_time)
     histories, units, unit = (_to_the_end if options.life else _of_a_column)(options, recordings)
     recipe = _recipe(options, histories, unit)
