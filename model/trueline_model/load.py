@@ -66,8 +66,7 @@ def detector_of(package: Package, run: NetworkRunner | None = None) -> Detector:
             recipe = network_in(parts)
             if recipe is None:
                 raise NeverRetry(f"a network beside a detector of kind {parts.kind!r}, which has no use for it")
-            answer = {"reconstruction": (recipe.rows, k), "forecast": (k,), "score": ()}[recipe.output]
-            model = run(package.network, (recipe.rows, k), answer)
+            model = run(package.network, (recipe.rows, k), recipe.answer(k))
         detector = detector_from(parts, model)
     except (ConfigError, ValueError) as error:
         raise NeverRetry(f"{manifest.file_name}: {error}") from error

@@ -20,9 +20,11 @@ from trueline_model.detectors import (
     Patches,
     Pca,
 )
+from trueline_model.detectors.bank import make_bank
 from trueline_model.detectors.ensemble import together
 from trueline_model.scale import fit_scale
 from trueline_model.series import Series, make_series
+from trueline_model.windows import Windower
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +41,9 @@ CASES = {
     "network reconstructs": Network(rows=6, clip=1e3),
     "network reconstructs the last": Network(rows=6, stride=3, judged="last", clip=1e3),
     "network forecasts": Network(rows=5, output="forecast", clip=1e3),
+    "network marks": Network(rows=6, output="marks"),
+    "network marks the last": Network(rows=6, output="marks", judged="last", stride=2),
+    "network embeds": Network(rows=5, output="embedding", embedded=9),
     "innovation, EWMA": Innovation(),
     "innovation, Holt, joint": Innovation(trend=0.1, joint=True, mean_rows=3),
     "innovation, given": Innovation(smoothing=0.0, joint=True),
@@ -67,8 +72,12 @@ CASES = {
 def fit(recipe: Recipe | Network, series: Sequence[Series], seed: int = 0) -> Detector:
     """A detector of any recipe; a network is one of `NETWORKS`."""
     if isinstance(recipe, Network):
-        scale = fit_scale(series)
-        return recipe.detector({"centre": scale.centre, "scale": scale.scale}, NETWORKS[recipe.output])
+        scale, network = fit_scale(series), NETWORKS[recipe.output]
+        arrays = {"centre": scale.centre, "scale": scale.scale}
+        if recipe.output == "embedding":
+            cut = Windower(recipe.rows, 3).push(scale(series[0].value, series[0].valid), series[0].valid)
+            arrays |= make_bank(network(cut.value.astype(np.float32)), cut.value, cut.valid).arrays()
+        return recipe.detector(arrays, network)
     if isinstance(recipe, Ensemble) and recipe.network:
         members = [fit(member, series, seed) for member in recipe.members]
         return together([(member, score_series(member, normal(7)).score) for member in members])
@@ -85,7 +94,17 @@ def last_row(window: NDArray[np.float32]) -> NDArray[np.float32]:
     return window[:, -1]
 
 
-NETWORKS = {"reconstruction": mean_of_window, "forecast": last_row}
+def odds(window: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Marks what is far from the centre."""
+    return np.abs(window) - np.float32(4.0)
+
+
+def ends(window: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Embeds a window as its first and last row, and a number that keeps them from being nought."""
+    return np.concatenate([window[:, 0], window[:, -1], np.ones((len(window), 1), np.float32)], axis=1)
+
+
+NETWORKS = {"reconstruction": mean_of_window, "forecast": last_row, "marks": odds, "embedding": ends}
 """Stand-ins for networks."""
 
 

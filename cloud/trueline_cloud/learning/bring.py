@@ -105,8 +105,7 @@ def make_brought(
     recipe = brought.recipe
     parts = split(series, recipe.windower.size)
     width = len(channels)
-    answer = {"reconstruction": (recipe.rows, width), "forecast": (width,), "score": ()}[recipe.output]
-    detector = NetworkDetector(recipe, scaled(parts.train), Int8(brought.tflite, answer))
+    detector = NetworkDetector(recipe, scaled(parts.train), Int8(brought.tflite, recipe.answer(width)))
     return Made(file.stem, detector, parts, brought=brought.tflite)
 
 

@@ -4,9 +4,8 @@ Promises: same windows, settings and seed, same weights, also where a training w
 draws its order and what it hides from seed and epoch number alone); the weights that come back are those of the epoch
 that did best on the validation windows. Refuses to know files other than its checkpoint.
 
-The loss is the mean square over the cells that count; where a spread is asked for, the pinball loss for the outer two
-(Koenker and Bassett, 1978) and the square for the mean between them. Adam (D. Kingma and J. Ba, 2015), its rate falling
-to a tenth along half a cosine.
+The loss is what `losses` says. Adam (D. Kingma and J. Ba, 2015), its rate falling to a tenth
+along half a cosine.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ import numpy as np
 
 from trueline_cloud.learning.backend import keras, tf
 from trueline_cloud.learning.examples import examples
+from trueline_cloud.learning.losses import loss_of
 from trueline_cloud.learning.settings import Epoch, TrainSettings
-from trueline_model.prediction import QUANTILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Epoch", "TrainSettings", "predict", "train"]
 
 _PREDICT_WINDOWS: Final = 1024
-_SQUARE: Final = 4.0
-"""Of the mean in a prediction's loss: errors of a tenth of the span then pull as much there as at a quantile."""
 
 
 @dataclass
@@ -84,7 +81,7 @@ def train(
     falling = keras.optimizers.schedules.CosineDecay(settings.rate, steps * settings.epochs_max, alpha=0.1)
     optimizer = keras.optimizers.Adam(falling)
     optimizer.build(model.trainable_variables)
-    step_round, judge = _compiled(model, optimizer, _spread if output == "spread" else tf.square)
+    step_round, judge = _compiled(model, optimizer, loss_of(output))
     held = _shaped(model, examples(validation, output, None))
     identity = _identity(model, windows, settings)
     state = _restored(checkpoint, identity, model, optimizer)
@@ -115,19 +112,8 @@ def predict(model: Any, value: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate(parts) if parts else np.empty((0, *model.output_shape[1:]), np.float32)
 
 
-def _spread(away: Any) -> Any:
-    """What a lower quantile, a mean and an upper quantile (m, 3) cost that are so far from the truth."""
-    low, mean, high = tf.unstack(away, axis=-1)
-    ends = [tf.maximum((share - 1.0) * each, share * each) for share, each in zip(QUANTILES, (low, high), strict=True)]
-    return tf.stack([ends[0], _SQUARE * tf.square(mean), ends[1]], axis=-1)
-
-
-def _compiled(model: Any, optimizer: Any, cost: Callable[[Any], Any]) -> tuple[Any, Any]:
+def _compiled(model: Any, optimizer: Any, loss_of: Callable[..., Any]) -> tuple[Any, Any]:
     """One round of steps, and the loss without a step, as graphs."""
-
-    def loss_of(question: Any, answer: Any, counts: Any, *, training: bool) -> Any:
-        wrong = counts * cost(answer - model(question, training=training))
-        return tf.reduce_sum(wrong) / tf.maximum(tf.reduce_sum(counts), 1.0)
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def step_round(question: Any, answer: Any, counts: Any, batch: int) -> Any:
@@ -136,21 +122,22 @@ def _compiled(model: Any, optimizer: Any, cost: Callable[[Any], Any]) -> tuple[A
         for step in tf.range(count):
             part = slice(step * batch, (step + 1) * batch)
             with tf.GradientTape() as tape:
-                loss = loss_of(question[part], answer[part], counts[part], training=True)
+                loss = loss_of(model, question[part], answer[part], counts[part], training=True)
             optimizer.apply_gradients(
                 zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True)
             )
             total += loss
         return total / tf.cast(count, tf.float32)
 
-    judge = tf.function(lambda *held: loss_of(*held, training=False), reduce_retracing=True)
+    judge = tf.function(lambda *held: loss_of(model, *held, training=False), reduce_retracing=True)
     return step_round, judge
 
 
 def _shaped(model: Any, asked: Examples) -> tuple[Any, Any, Any]:
-    """As the network has its input and its output."""
+    """As the network has its input and its output; a window that is an answer, as its input."""
     into, out = (-1, *model.input_shape[1:]), (-1, *model.output_shape[1:])
-    return tuple(tf.constant(each.reshape(shape)) for each, shape in zip(asked, (into, out, out), strict=True))
+    again = into if asked.answer.shape == asked.question.shape else out
+    return tuple(tf.constant(each.reshape(shape)) for each, shape in zip(asked, (into, again, again), strict=True))
 
 
 def _identity(model: Any, windows: Windowed, settings: TrainSettings) -> str:

@@ -4,6 +4,13 @@ The network itself is a callable that comes in as an argument (the agent's LiteR
 a function in a test), so training and serving share everything else: scaling, windows, masks, reduction. A network sees
 float32 in scales of the training part; a cell that is not valid is 0 there (the centre) and takes no part in the score;
 a window with fewer than `valid_min` of its cells valid scores NaN.
+
+What comes out, and what is made of it (`Network.output`):
+
+* "reconstruction", "forecast": the mean square by which it is off;
+* "marks": log-odds that a cell is anomalous; the mean of -log P(it is not), so sure marks add up;
+* "embedding": the distance to the nearest of a bank of normal windows (`bank`);
+* "score": itself.
 """
 
 from __future__ import annotations
@@ -15,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from trueline_model.detector import Parts, Scored
+from trueline_model.detectors.bank import Bank, read_bank
 from trueline_model.detectors.settings import DetectorSettings, ScaledDetector
 from trueline_model.rows import row_sum
 from trueline_model.windows import Windower, overlapping
@@ -26,13 +34,17 @@ if TYPE_CHECKING:
 
     from trueline_model.detector import State
 
-__all__ = ["Model", "Network", "NetworkDetector"]
+__all__ = ["CLIP", "Model", "Network", "NetworkDetector"]
+
+CLIP = 10.0
+"""Scales a network sees, where nobody says otherwise: int8 has no room for more."""
 
 _BLOCK = 128
 """Windows judged in one go: what is made of them stays in the processor's cache."""
 
 Model = Callable[["NDArray[np.float32]"], "NDArray[np.float32]"]
-"""(m, rows, k) in scales -> (m, rows, k) reconstructed, or (m, k) the last row forecast, or (m,) scores.
+"""(m, rows, k) in scales -> (m, rows, k) reconstructed or log-odds, or (m, k) the last row forecast,
+or (m, e) embedded, or (m,) scores.
 
 A window's answer must not depend on which windows come with it. Where a model has `prepared`, it is given windows of
 what that makes of rows."""
@@ -44,22 +56,31 @@ class Network(DetectorSettings, frozen=True, kw_only=True, tag="network"):
     Attributes:
         rows: of a window the network sees.
         stride: rows from one window to the next; rows between keep the score of the window before.
-        output: "reconstruction" of the window, "forecast" of the row after it, or a "score" of its own.
-        judged: which rows of a reconstruction count: the whole "window", or its "last" row.
+        output: "reconstruction" of the window, "forecast" of the row after it, "marks" on its cells, an "embedding" of
+            it, or a "score" of its own.
+        judged: which rows of a reconstruction or of marks count: the whole "window", or its "last" row.
+        embedded: numbers of an embedding; 0 where it is none.
+        neighbours: windows of the bank that count, the nearest.
         valid_min: share of a window's cells that must be valid.
     """
 
     rows: int
     stride: int = 1
-    output: Literal["reconstruction", "forecast", "score"] = "reconstruction"
+    output: Literal["reconstruction", "forecast", "marks", "embedding", "score"] = "reconstruction"
     judged: Literal["window", "last"] = "window"
+    embedded: int = 0
+    neighbours: int = 3
     valid_min: float = 0.5
-    clip: float = 10.0
+    clip: float = CLIP
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.rows < 1 or self.stride < 1:
-            raise ValueError(f"rows {self.rows} and stride {self.stride} must be at least 1")
+        if min(self.rows, self.stride, self.neighbours) < 1:
+            raise ValueError(
+                f"rows {self.rows}, stride {self.stride} and neighbours {self.neighbours} must be at least 1"
+            )
+        if (self.output == "embedding") != (self.embedded > 0):
+            raise ValueError(f"embedded {self.embedded}: numbers of an embedding, and 0 for any other output")
         if not 0.0 < self.valid_min <= 1.0:
             raise ValueError(f"valid_min {self.valid_min} must be above 0 and at most 1")
 
@@ -72,16 +93,27 @@ class Network(DetectorSettings, frozen=True, kw_only=True, tag="network"):
         """The detector of this recipe around a network.
 
         Raises:
-            ConfigError: centre or scale is missing, or they differ in shape.
+            ConfigError: centre, scale or, for an embedding, the bank is missing, or they differ in shape.
         """
-        return NetworkDetector(self, self.scale(arrays), model)
+        scale = self.scale(arrays)
+        return NetworkDetector(self, scale, model, self.bank(arrays, len(scale.centre)))
+
+    def bank(self, arrays: Mapping[str, NDArray[Any]], channels: int) -> Bank | None:
+        """The bank among the arrays; None where the network needs none."""
+        return read_bank(arrays, self.embedded, channels, self.neighbours) if self.output == "embedding" else None
+
+    def answer(self, channels: int) -> tuple[int, ...]:
+        """Shape of what the network says of a window."""
+        shapes = {"forecast": (channels,), "embedding": (self.embedded,), "score": ()}
+        return shapes.get(self.output, (self.rows, channels))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NetworkDetector(ScaledDetector[Network]):
-    """A network with its scaling."""
+    """A network with its scaling, and its bank where it embeds."""
 
     model: Model
+    bank: Bank | None = None
 
     @property
     def warm_up(self) -> int:
@@ -133,12 +165,18 @@ class NetworkDetector(ScaledDetector[Network]):
             count = valid.sum(axis=1)
             share = count / np.maximum(count.sum(axis=1, keepdims=True), 1)
             return np.asarray(answer, np.float64)[:, None] * share, enough
+        if self.bank is not None:
+            return self.bank.contributions(answer, window, valid, self.recipe.neighbours), enough
         last = output == "forecast" or self.recipe.judged == "last"
         target, there = (window[:, -1:], valid[:, -1:]) if last else (window, valid)
         if output == "forecast":
             answer = answer[:, None]
         elif last:
             answer = answer[:, -1:]
+        if output == "marks":
+            surprise = np.logaddexp(0.0, answer, dtype=np.float64, order="C")  # -log of 1 - P
+            surprise[~there] = 0.0
+            return np.einsum("mrk->mk", surprise) / np.maximum(there.sum(axis=(1, 2)), 1)[:, None], enough
         off = np.subtract(answer, target, order="C")
         if whole:
             return _squares(off) / (off.shape[1] * self.width), enough
@@ -148,7 +186,7 @@ class NetworkDetector(ScaledDetector[Network]):
 
     def parts(self) -> Parts:
         """As `Detector`; the network travels beside it."""
-        return self.recipe.parts(centre=self.scale.centre, scale=self.scale.scale)
+        return self.kept(**(self.bank.arrays() if self.bank is not None else {}))
 
 
 def _squares(off: NDArray[np.float32]) -> NDArray[np.float64]:

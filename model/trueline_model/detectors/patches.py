@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trueline_model.arrays import array
+from trueline_model.detectors.bank import spread_out
 from trueline_model.detectors.settings import DetectorSettings, ScaledDetector, judged, training
 from trueline_model.rows import row_sum, running_mean
 from trueline_model.windows import Windower
@@ -81,27 +82,13 @@ class Patches(DetectorSettings, frozen=True, kw_only=True, tag="patches"):
         if len(windows) > _DRAWN_MAX:
             windows = windows[np.sort(rng.choice(len(windows), _DRAWN_MAX, replace=False))]
         flat = self.shape(windows).reshape(len(windows), -1)
-        chosen = windows[self._spread(flat, rng)]
+        chosen = windows[spread_out(flat, self.bank, rng)]
         step = float(np.abs(chosen).max()) / _STEPS or 1.0
         return PatchesDetector(self, scale, np.rint(chosen / step).astype(np.int8), step)
 
     def shape(self, windows: NDArray[np.float64]) -> NDArray[np.float64]:
         """What of windows (m, rows, k) counts."""
         return windows if self.level else windows - windows.mean(axis=1, keepdims=True)
-
-    def _spread(self, flat: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-        """Half of the bank at random, half farthest-first; the numbers of the windows."""
-        if len(flat) <= self.bank:
-            return np.arange(len(flat))
-        chosen = list(rng.choice(len(flat), max(self.bank // 2, 1), replace=False))
-        norm = np.einsum("ij,ij->i", flat, flat)
-        near = np.full(len(flat), np.inf)
-        for one in chosen:
-            near = np.minimum(near, norm + norm[one] - 2.0 * (flat @ flat[one]))
-        while len(chosen) < self.bank:
-            chosen.append(int(near.argmax()))
-            near = np.minimum(near, norm + norm[chosen[-1]] - 2.0 * (flat @ flat[chosen[-1]]))
-        return np.sort(np.array(chosen))
 
     def detector(self, arrays: Mapping[str, NDArray[Any]]) -> PatchesDetector:
         """As `Recipe`."""

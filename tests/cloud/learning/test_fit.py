@@ -18,9 +18,13 @@ from trueline_cloud.learning.dataset import Windowed
 from trueline_cloud.learning.examples import examples
 from trueline_cloud.learning.fit import Fitted, fit_network
 from trueline_cloud.learning.lite import Int8
+from trueline_cloud.learning.pack import pack
 from trueline_cloud.learning.quantise import to_int8
 from trueline_cloud.learning.train import Epoch, TrainSettings, predict, train
+from trueline_cloud.learning.trouble import trouble
 from trueline_cloud.learning.zoo import ZOO
+from trueline_model.alarm import Alarm
+from trueline_model.load import detector_of
 from trueline_wire.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -53,7 +57,7 @@ def test_every_network_is_int8_and_answers_as_in_float(name: str) -> None:
     model = build(rows, CHANNELS)
     windows = np.random.default_rng(2).normal(size=(64, rows, CHANNELS)).astype(np.float32)
     tflite = to_int8(model, windows)
-    answer = {"reconstruction": (rows, CHANNELS), "forecast": (CHANNELS,), "score": ()}[output]
+    answer = {"forecast": (CHANNELS,), "embedding": model.output_shape[-1:]}.get(output, (rows, CHANNELS))
     int8 = Int8(tflite, answer)
     assert int8.dtypes <= {"int8", "int32"}
     assert len(tflite) <= BUDGET_KB * 1024
@@ -77,6 +81,34 @@ def test_what_is_fitted_goes_through_a_package(conv: Fitted) -> None:
     again = detector_from(conv.detector.parts(), Int8(conv.tflite, (conv.recipe.rows, CHANNELS)))
     series = waves(300, seed=5)
     np.testing.assert_array_equal(score_series(again, series).score, score_series(conv.detector, series).score)
+
+
+@pytest.mark.parametrize("name", ["marks-unet", "embedding-patch"])
+def test_what_marks_and_what_embeds_find_a_fault_and_travel(name: str) -> None:
+    """A fault scores above normal running, its channel comes first, and a package makes the same detector again."""
+    fitted = fit_network([waves()], name, TrainSettings(epochs_max=15, windows_max=512, batch=32, seed=3), rows=16)
+    value = waves(seed=9).value.copy()
+    value[500:520, 1] += 60.0
+    series = make_series(value)
+    scored = score_series(fitted.detector, series)
+    assert np.nanmedian(scored.score[506:520]) > np.nanmax(scored.score[:500])
+    assert scored.contribution[510].argmax() == 1
+    package = pack(fitted, [""] * CHANNELS, name, 1, "waves", Alarm(events=1.0, per_s=60.0), {}).package
+    again = detector_of(package, lambda network, _window, answer: Int8(network, answer))
+    np.testing.assert_array_equal(score_series(again, series).score, scored.score)
+
+
+def test_trouble_is_where_it_is_marked() -> None:
+    """A cell without a mark keeps its value, about half the windows hold trouble, and the same seed puts the same."""
+    value = np.random.default_rng(3).normal(size=(400, 24, CHANNELS)).astype(np.float32)
+    kept = value.copy()
+    troubled, marks = trouble(value, np.random.default_rng(5))
+    np.testing.assert_array_equal(value, kept)
+    np.testing.assert_allclose(troubled[~marks], value[~marks], atol=0.05)
+    assert 0.3 < marks.any(axis=(1, 2)).mean() < 0.6
+    alone = marks.any(axis=1).sum(axis=1)
+    assert {1, 2, 3} <= set(alone.tolist())
+    np.testing.assert_array_equal(trouble(value, np.random.default_rng(5))[0], troubled)
 
 
 def test_the_calibration_part_is_seen_by_nothing() -> None:

@@ -4,7 +4,7 @@ What all of them keep, so that the agent runs any of them with one adapter, and 
 
 * input (rows, 1, channels) float32 in scales, 0 where nothing valid was measured; the dense ones (rows * channels,);
 * output as `output` says: a "reconstruction" of the input's shape, a "forecast" (1, 1, channels) or (channels,) of the
-  row after it, or a "score" (1,);
+  row after it, log-odds of each cell as "marks" of the input's shape, or an "embedding" of any number;
 * only operations LiteRT has in int8. Convolutions over time are written as `Conv2D` of width 1: `Conv1D` wraps each in
   two reshapes, which is slower (measured: 3.5 against 2.0 us for four convolutions) and nails the batch size down. The
   autoencoders so take many windows at once; the forecasters, from which the converter makes reshapes, one by one;
@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from trueline_cloud.learning.zoo import (
     autoencoder_conv,
     autoencoder_dense,
+    embedding_patch,
     forecaster_gru,
     forecaster_tcn,
     forecaster_transformer,
+    marks_unet,
     residual_separable,
 )
 
@@ -42,7 +44,7 @@ class Architecture(NamedTuple):
     """
 
     build: Callable[[int, int], Any]
-    output: Literal["reconstruction", "forecast", "score"]
+    output: Literal["reconstruction", "forecast", "marks", "embedding"]
     rows: int
 
 
@@ -53,5 +55,7 @@ ZOO: Final = {
     "forecaster-tcn": Architecture(forecaster_tcn.build, "forecast", 32),
     "forecaster-gru": Architecture(forecaster_gru.build, "forecast", 8),
     "forecaster-transformer": Architecture(forecaster_transformer.build, "forecast", 32),
+    "embedding-patch": Architecture(embedding_patch.build, "embedding", 32),
+    "marks-unet": Architecture(marks_unet.build, "marks", 32),
 }
 """By name, as the command line says it."""
