@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.xdist_group("tensorflow")  # loading it costs seconds: once
 
 BUDGET_KB = 64
+BUDGETS_KB = {"autoencoder-mlperf": 160}  # a peer to compare with, which says of itself that it is over the budget
 CHANNELS = 3
 QUICK = TrainSettings(epochs_max=4, windows_max=512, batch=32, seed=3)
 
@@ -60,7 +61,7 @@ def test_every_network_is_int8_and_answers_as_in_float(name: str) -> None:
     answer = {"forecast": (CHANNELS,), "embedding": model.output_shape[-1:]}.get(output, (rows, CHANNELS))
     int8 = Int8(tflite, answer)
     assert int8.dtypes <= {"int8", "int32"}
-    assert len(tflite) <= BUDGET_KB * 1024
+    assert len(tflite) <= BUDGETS_KB.get(name, BUDGET_KB) * 1024
     whole, together = predict(model, windows).reshape(len(windows), *answer), int8(windows)
     assert np.sqrt(np.mean((together - whole) ** 2)) < 0.1 * whole.std()
     np.testing.assert_array_equal(np.concatenate([int8(each[None]) for each in windows]), together)

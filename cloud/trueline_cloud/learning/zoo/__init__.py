@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from trueline_cloud.learning.zoo import (
     autoencoder_conv,
     autoencoder_dense,
+    autoencoder_mlperf,
     embedding_patch,
     forecaster_gru,
+    forecaster_lstm,
     forecaster_tcn,
     forecaster_transformer,
     marks_unet,
@@ -56,6 +58,8 @@ ZOO: Final = {
     "forecaster-gru": Architecture(forecaster_gru.build, "forecast", 8),
     "forecaster-transformer": Architecture(forecaster_transformer.build, "forecast", 32),
     "embedding-patch": Architecture(embedding_patch.build, "embedding", 32),
+    "forecaster-lstm": Architecture(forecaster_lstm.build, "forecast", 32),
+    "autoencoder-mlperf": Architecture(autoencoder_mlperf.build, "reconstruction", 16),
     "marks-unet": Architecture(marks_unet.build, "marks", 32),
 }
 """By name, as the command line says it."""
