@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -18,13 +20,14 @@ from trueline_model.detector import score_series
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from _detect_case import Case
     from numpy.typing import NDArray
 
 TRAINING = TrainSettings(epochs_max=30, windows_max=4096)
 ROWS_A_BATCH = 4096
+KEPT = Path(tempfile.gettempdir()) / "trueline-networks"
+"""Where trained networks are, if nobody says otherwise."""
 
 
 class Trained(NamedTuple):

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -26,7 +25,7 @@ import numpy as np
 from _detect_asked import misses
 from _detect_case import MEAN_Z, PCA1, PCA10, ScoredCase
 from _detect_metrics import at_false_alarms, average_precision, best_f1, filled, vus_pr
-from _detect_networks import there_are, trained
+from _detect_networks import KEPT, there_are, trained
 from _detect_page import table, write_page
 from _detect_rate import quiet_recordings, rate_kept
 from _detect_sets import SETS
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
     from trueline_model.detector import Detector, Recipe
 
 VERDICT_SEED = 5000
-KEPT = Path(tempfile.gettempdir()) / "trueline-networks"
 
 PEERS: dict[str, Recipe] = {
     MEAN_Z: Deviation(scaling="standard"),

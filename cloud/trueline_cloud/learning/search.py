@@ -17,7 +17,7 @@ from trueline_cloud.learning.choose import Choice
 from trueline_cloud.learning.lite import Int8
 from trueline_cloud.learning.quantise import to_int8
 from trueline_cloud.learning.recipes import NetworkRecipe
-from trueline_cloud.learning.zoo import ZOO
+from trueline_cloud.learning.zoo import RANKED, ZOO
 from trueline_model.selection import STANDING, rank, standing
 from trueline_wire.errors import ConfigError
 
@@ -46,7 +46,7 @@ def search(
     budget: Budget,
     *,
     trials: int = 12,
-    architectures: Sequence[str] = tuple(ZOO),
+    architectures: Sequence[str] = RANKED,
     told: Callable[[str], None] = lambda _text: None,
 ) -> tuple[list[Candidate], list[Choice]]:
     """Networks within the budget and what they reached, best first, each architecture as it did best.

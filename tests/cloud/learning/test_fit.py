@@ -18,11 +18,12 @@ from trueline_cloud.learning.dataset import Windowed
 from trueline_cloud.learning.examples import examples
 from trueline_cloud.learning.fit import Fitted, fit_network
 from trueline_cloud.learning.lite import Int8
+from trueline_cloud.learning.made import Made
 from trueline_cloud.learning.pack import pack
 from trueline_cloud.learning.quantise import to_int8
 from trueline_cloud.learning.train import Epoch, TrainSettings, predict, train
 from trueline_cloud.learning.trouble import trouble
-from trueline_cloud.learning.zoo import ZOO
+from trueline_cloud.learning.zoo import RANKED, ZOO
 from trueline_model.alarm import Alarm
 from trueline_model.load import detector_of
 from trueline_wire.errors import ConfigError
@@ -94,7 +95,8 @@ def test_what_marks_and_what_embeds_find_a_fault_and_travel(name: str) -> None:
     scored = score_series(fitted.detector, series)
     assert np.nanmedian(scored.score[506:520]) > np.nanmax(scored.score[:500])
     assert scored.contribution[510].argmax() == 1
-    package = pack(fitted, [""] * CHANNELS, name, 1, "waves", Alarm(events=1.0, per_s=60.0), {}).package
+    made = Made(name, fitted.detector, fitted.parts, fitted)
+    package = pack(made, [""] * CHANNELS, name, 1, "waves", Alarm(events=1.0, per_s=60.0), {}).package
     again = detector_of(package, lambda network, _window, answer: Int8(network, answer))
     np.testing.assert_array_equal(score_series(again, series).score, scored.score)
 
@@ -110,6 +112,12 @@ def test_trouble_is_where_it_is_marked() -> None:
     alone = marks.any(axis=1).sum(axis=1)
     assert {1, 2, 3} <= set(alone.tolist())
     np.testing.assert_array_equal(trouble(value, np.random.default_rng(5))[0], troubled)
+
+
+def test_what_learns_from_trouble_is_not_ranked_by_it() -> None:
+    """`auto` ranks by trouble put in: a network taught by such trouble would win by its book, and is left out."""
+    assert "marks-unet" not in RANKED
+    assert set(ZOO) - set(RANKED) == {name for name, one in ZOO.items() if one.output == "marks"}
 
 
 def test_the_calibration_part_is_seen_by_nothing() -> None:

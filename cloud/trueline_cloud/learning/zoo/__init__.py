@@ -33,7 +33,7 @@ from trueline_cloud.learning.zoo import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ZOO", "Architecture"]
+__all__ = ["RANKED", "ZOO", "Architecture"]
 
 
 class Architecture(NamedTuple):
@@ -63,3 +63,6 @@ ZOO: Final = {
     "marks-unet": Architecture(marks_unet.build, "marks", 32),
 }
 """By name, as the command line says it."""
+
+RANKED: Final = tuple(name for name, architecture in ZOO.items() if architecture.output != "marks")
+"""Those that trouble put into recordings may rank: what marks has learnt from trouble, and would win by its book."""
