@@ -122,10 +122,17 @@ def _text(served: Served) -> str:
         f"{manifest.file_name}: {manifest.kind}, {served.cost}",
         f"  reads    {inputs}, each {manifest.interval_s:g} s",
         f"  trained  {trained.rows:,} rows, {times}: {trained.source}",
-        f"  alarm    {_alarm(manifest)}",
+        f"  predicts {_predicted(manifest)}" if manifest.kind == "prediction" else f"  alarm    {_alarm(manifest)}",
     ]
     lines += [f"  {name}  {value:.4g}" for name, value in manifest.metrics.items()]
     return "\n".join([*lines, *(f"  not serving: {reason}" for reason in served.refused)])
+
+
+def _predicted(manifest: Manifest) -> str:
+    from trueline_model.prediction import Prediction  # noqa: PLC0415 - paid for where one is shown
+
+    recipe = msgspec.convert(manifest.settings, Prediction)
+    return f"{recipe.target} [{recipe.unit}], from {recipe.rows} steps"
 
 
 def _alarm(manifest: Manifest) -> str:

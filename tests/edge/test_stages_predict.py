@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from model_kit import KEY, network_package, prediction_package, ring, rows
+from model_kit import KEY, network_package, prediction_package, ring, rows, text_of
 
+from trueline_edge.__main__ import main
 from trueline_edge.inference.store import ModelStore
 from trueline_edge.inference.trial import try_package
 from trueline_edge.stages import Detect, Predict
@@ -70,10 +71,12 @@ def test_what_cannot_exceed_an_end_does_not(tmp_path: Path) -> None:
     assert np.nanmax(out.value[:, 3:6]) == 21.0
 
 
-def test_it_is_kept_tried_and_served_like_any_model(tmp_path: Path) -> None:
+def test_it_is_kept_tried_and_served_like_any_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A folder of versions takes it after its trial; one whose golden predictions are others is refused."""
     served = ModelStore(tmp_path / "m", ring()).install(write_package(MEAN, KEY))
     assert served.cost.row_us > 0.0
+    assert main(["model", "show", str(tmp_path / "m"), "--public-key", text_of(KEY.public)]) == 0
+    assert "predicts mean of a [Cel], from 4 steps" in capsys.readouterr().out
     out = Predict(model=tmp_path / "m", **OURS).stage(SCHEMA)(readings(rows(30)))
     assert np.isfinite(out.value[5:, 3]).all()
     other = prediction_package(version=2)

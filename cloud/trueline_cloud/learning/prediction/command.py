@@ -189,7 +189,8 @@ def _text(summary: Summary) -> str:
     size, latency = metrics["size_bytes"] / 1024, metrics["latency_us"]
     lines = [f"{summary.package}: {summary.target} in {summary.unit}, {size:.1f} KB, {latency:.1f} us a window"]
     rmse, mean = metrics["rmse"], metrics["always_the_mean_rmse"]
-    lines.append(f"units not learnt from: RMSE {rmse:.3g} (always the mean: {mean:.3g})")
+    whole = metrics["rmse_float"]
+    lines.append(f"units not learnt from: RMSE {rmse:.3g} (in float {whole:.3g}, always the mean {mean:.3g})")
     for coverage in ("90", "95"):
         if f"coverage_{coverage}" in metrics:
             held, width = metrics[f"coverage_{coverage}"], metrics[f"width_{coverage}"]

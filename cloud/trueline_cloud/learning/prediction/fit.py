@@ -18,7 +18,7 @@ from trueline_cloud.learning.lite import Int8
 from trueline_cloud.learning.prediction.history import History, Questions, questions
 from trueline_cloud.learning.prediction.network import build
 from trueline_cloud.learning.quantise import operations, to_int8
-from trueline_cloud.learning.train import TrainSettings, train
+from trueline_cloud.learning.train import TrainSettings, predict, train
 from trueline_model.interval import Intervals, fit_intervals
 from trueline_model.prediction import ANSWER, Predictor
 from trueline_model.scale import FLOOR, Scale
@@ -57,6 +57,7 @@ class Foretold(NamedTuple):
         tflite: the network's file.
         asked: all windows of the histories.
         said: (m, 3) lower quantile, mean and upper quantile for each, by a network that has not seen its unit.
+        reference: (m, 3) the same by the float networks those were made of.
         fold: (m,) number of its fold.
         latency_us: of a bare invoke on this machine.
         operations: multiply-accumulates a window.
@@ -68,6 +69,7 @@ class Foretold(NamedTuple):
     tflite: bytes
     asked: Questions
     said: NDArray[np.float64]
+    reference: NDArray[np.float64]
     fold: NDArray[np.int64]
     latency_us: float
     operations: int
@@ -76,6 +78,7 @@ class Foretold(NamedTuple):
 
 class _Trained(NamedTuple):
     predictor: Predictor
+    reference: Predictor
     tflite: bytes
     operations: int
     history: list[Epoch]
@@ -110,11 +113,13 @@ def fit_prediction(
     recipe, floor = _ranged(recipe, asked)
     order = np.random.default_rng(settings.seed).permutation(units)
     said, fold = np.full((len(asked.target), ANSWER), np.nan), np.zeros(len(asked.target), np.int64)
+    reference = said.copy()
     for number in range(_FOLDS):
         told(f"fold {number + 1} of {_FOLDS}")
         out = np.isin(asked.unit, order[number::_FOLDS])
         rest = [unit for unit in order if unit not in order[number::_FOLDS]]
-        said[out] = spread_of(_trained(asked, rest, recipe, settings).predictor, asked, out)
+        found = _trained(asked, rest, recipe, settings)
+        said[out], reference[out] = (spread_of(each, asked, out) for each in (found.predictor, found.reference))
         fold[out] = number
     told("all units")
     whole = _trained(asked, list(order), recipe, settings)
@@ -122,7 +127,16 @@ def fit_prediction(
     intervals = fit_intervals(said, asked.target, asked.unit, floor=floor, bins=bins)
     latency_us = Int8(whole.tflite, (ANSWER,)).latency_us()
     return Foretold(
-        whole.predictor, intervals, whole.tflite, asked, said, fold, latency_us, whole.operations, whole.history
+        predictor=whole.predictor,
+        intervals=intervals,
+        tflite=whole.tflite,
+        asked=asked,
+        said=said,
+        reference=reference,
+        fold=fold,
+        latency_us=latency_us,
+        operations=whole.operations,
+        history=whole.history,
     )
 
 
@@ -169,9 +183,10 @@ def _trained(asked: Questions, units: Sequence[int], recipe: Prediction, setting
         settings,
     )
     tflite = to_int8(model, value[learnt], settings.seed)
-    runs = Int8(tflite, (ANSWER,))
-    predictor = recipe.predictor({"centre": scale.centre, "scale": scale.scale}, asked.value.shape[2], runs)
-    return _Trained(predictor, tflite, operations(model), history)
+    arrays, width = {"centre": scale.centre, "scale": scale.scale}, asked.value.shape[2]
+    predictor = recipe.predictor(arrays, width, Int8(tflite, (ANSWER,)))
+    reference = recipe.predictor(arrays, width, lambda window: predict(model, window))
+    return _Trained(predictor, reference, tflite, operations(model), history)
 
 
 def _scale(forms: NDArray[np.float64], good: NDArray[np.bool_], clip: float) -> Scale:
