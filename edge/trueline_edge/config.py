@@ -14,7 +14,7 @@ import msgspec
 from trueline_edge.publish.config import LinkConfig
 from trueline_edge.sources import ChannelConfig, JoinConfig, SimulatedConfig, SourceConfig
 from trueline_edge.spool.config import SpoolConfig
-from trueline_edge.stages import Detect, StageChoice, Timing
+from trueline_edge.stages import Detect, Predict, StageChoice, Timing
 from trueline_wire.columns import VALUES_MAX
 from trueline_wire.errors import ConfigError
 from trueline_wire.frame import ROWS_MAX
@@ -156,7 +156,7 @@ class StreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             return found, len(self.channels)
         for position, stage in enumerate(self.stages):
             misfits = list(stage.objections(schema))
-            if isinstance(stage, Detect) and not misfits and (interval_s := self.interval_s()) is not None:
+            if isinstance(stage, Detect | Predict) and not misfits and (interval_s := self.interval_s()) is not None:
                 misfits += stage.misfits_in_time(interval_s)
             if schema.thinning is not None:
                 misfits.append(Objection((), "stands behind a stage that leaves rows out", "put that one last"))

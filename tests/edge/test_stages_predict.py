@@ -112,6 +112,20 @@ def test_check_says_what_does_not_fit(tmp_path: Path) -> None:
     assert "no detector is called prediction" in objections[0].message
 
 
+def test_rows_at_another_pace_than_it_was_trained_at_are_refused(tmp_path: Path) -> None:
+    """Row by row, twice as fast or slow at most; in steps of time, one row a step at least."""
+
+    def said(what: Package, interval_s: float) -> list[str]:
+        stage = Predict(model=file(tmp_path, what), **OURS)
+        return [each.message for each in stage.misfits_in_time(interval_s)]
+
+    steps = prediction_package(step_s=60.0)
+    assert said(MEAN, 1.5) == said(steps, 0.01) == said(steps, 60.0) == []
+    assert said(MEAN, 3.0) == ["rows come each 3 s, and the model's 4 rows were 1 s apart"]
+    assert said(MEAN, 0.4)
+    assert said(steps, 61.0) == ["rows come each 61 s, and the model wants one in each 60 s"]
+
+
 def test_where_no_model_serves_the_stream_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The channels are MISSING, what came in comes out, and the log says why."""
     with caplog.at_level(logging.ERROR):

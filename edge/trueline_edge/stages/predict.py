@@ -31,6 +31,8 @@ __all__ = ["Predict"]
 
 _KEY_SIZE: Final = 32
 _NAME_MAX: Final = 100
+_OTHER_PACE: Final = 2.0
+"""Rows that come so many times faster or slower than those it was trained on are not what it knows."""
 
 
 class Predict(StageSettings, frozen=True, kw_only=True, tag="predict"):
@@ -97,6 +99,28 @@ class Predict(StageSettings, frozen=True, kw_only=True, tag="predict"):
             intervals.stretch(self.coverage)
         except ConfigError as error:
             yield Objection(("coverage",), str(error))
+
+    def misfits_in_time(self, interval_s: float) -> Iterator[Objection]:
+        """Why a model is not for rows that come at this interval.
+
+        Args:
+            interval_s: nominal time from row to row.
+        """
+        from trueline_edge.inference.serving import open_model, serve_prediction  # noqa: PLC0415 - where it is used
+
+        try:
+            package = open_model(self.model, self.public_key).package
+            recipe = serve_prediction(package)[0].recipe
+        except (ConfigError, NeverRetry):  # said by `objections`
+            return
+        trained_s = package.manifest.interval_s
+        hint = "train on this stream, or bring it to that interval with the source 'join'"
+        if recipe.step_s and interval_s > recipe.step_s:
+            message = f"rows come each {interval_s:g} s, and the model wants one in each {recipe.step_s:g} s"
+            yield Objection(("model",), message, hint)
+        elif not recipe.step_s and not 1.0 / _OTHER_PACE <= interval_s / trained_s <= _OTHER_PACE:
+            message = f"rows come each {interval_s:g} s, and the model's {recipe.rows} rows were {trained_s:g} s apart"
+            yield Objection(("model",), message, hint)
 
     def stage(self, schema: Schema) -> Predicting:
         """The stage for readings of this schema. Where no model serves, it says so and its channels are MISSING."""
