@@ -20,6 +20,7 @@ HEADS = {
     "events_found": "events found",
     "before_share": "rows before in alarm",
     "nab": "NAB",
+    "nab_at_development": "NAB held back, threshold of the others",
     "nab_untuned": "NAB untuned",
     "held_ap": "held-back AP",
     "held_vus_pr": "held-back VUS-PR",
@@ -33,7 +34,7 @@ HEADS = {
 """What is shown, in this order, where a set has it."""
 
 _DIGITS = {"us": 1, "kb": 1, "nab": 1, "nab_untuned": 1, "held_nab": 1, "held_nab_untuned": 1, "delay_rows": 1}
-_DIGITS |= {"events_found": 1, "held_events_found": 1}
+_DIGITS |= {"nab_at_development": 1, "events_found": 1, "held_events_found": 1}
 _SAID = 5e-4
 
 PUBLISHED = {
