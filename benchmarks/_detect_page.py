@@ -56,7 +56,8 @@ def table(name: str, result: dict[str, Any]) -> str:
     rows = sorted((each for each in result if each != "auto"), key=lambda each: -float(np.mean(result[each][lead])))
     lines = ["| detector | " + " | ".join(HEADS[key] for key in keys) + " |", "|---" * (len(keys) + 1) + "|"]
     for each in rows:
-        said = f"**{each}** (`auto`)" if each == chosen else each
+        said = each.replace("|", "\\|")
+        said = f"**{said}** (`auto`)" if each == chosen else said
         lines.append(f"| {said} | " + " | ".join(_cell(result[each], key) for key in keys) + " |")
     return "\n".join([*lines, *(["", PUBLISHED[name]] if name in PUBLISHED else [])])
 
