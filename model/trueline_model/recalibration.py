@@ -32,6 +32,9 @@ __all__ = ["MEMORY_MIN", "Recalibrated", "Recalibration"]
 MEMORY_MIN: Final = 100
 """Scores to remember, at least: with fewer nothing is rare."""
 
+_BLOCK: Final = 200
+"""Scores counted at once, against the memory and one another."""
+
 _REFITS: Final = 10
 """Times the tail is fitted anew while the whole memory is."""
 
@@ -74,20 +77,22 @@ class Recalibration:
             score: (n,); NaN says nothing, and is not remembered.
             state: None at a start.
         """
-        memory = _Memory(state or self._begin())
+        held = state or self._begin()
+        ring, seen, tail = held["ring"].copy(), int(held["seen"]), _tail_of(held["tail"])
         said = np.flatnonzero(np.isfinite(score))
         p, surprise = np.full(len(score), np.nan), np.full(len(score), np.nan)
         period = self.rows // _REFITS
         done = 0
         while done < len(said):
-            some = said[done : done + period - memory.seen % period]
-            at_least, size = np.array([memory.rank(value) for value in score[some].tolist()], np.float64).T
+            some = said[done : done + min(_BLOCK, period - seen % period)]
+            at_least, size = _ranks(ring, seen, score[some])
             p[some] = (1.0 + at_least) / (size + 1.0)
-            surprise[some] = beyond_counting(p[some], score[some], size, memory.tail)
-            done += len(some)
-            if memory.seen % period == 0:
-                memory.fit_tail()
-        return Recalibrated(p, surprise, memory.state())
+            surprise[some] = beyond_counting(p[some], score[some], size, tail)
+            ring[(seen + np.arange(len(some))) % self.rows] = score[some]
+            done, seen = done + len(some), seen + len(some)
+            if seen % period == 0:
+                tail = fit_tail(ring[: min(seen, self.rows)])
+        return Recalibrated(p, surprise, {"ring": ring, "seen": np.array(seen), "tail": _kept(tail)})
 
     def _begin(self) -> State:
         """Scores that stand for those of calibration, none lower than its place among them, in an order of no meaning.
@@ -100,43 +105,27 @@ class Recalibration:
         level = made.level[np.searchsorted(-made.beyond, -beyond, side="right")]
         ring = np.zeros(self.rows)
         ring[:count] = np.random.default_rng(0).permutation(level)
-        tail = np.array(made.tail if made.tail is not None else (0.0,) * 4)
-        return {"ring": ring, "seen": np.array(count), "tail": tail}
+        return {"ring": ring, "seen": np.array(count), "tail": _kept(made.tail)}
 
 
-class _Memory:
-    """The last scores, in the order they came (a ring) and in their own, with infinities for room."""
+def _ranks(
+    ring: NDArray[np.float64], seen: int, score: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How many of how many are at least as high as each score (n,), each remembered in turn; n is at most the ring."""
+    turn = seen + np.arange(len(score))
+    size = np.minimum(turn, len(ring))
+    gone = np.where(turn < len(ring), -np.inf, ring[turn % len(ring)])
+    ordered = np.sort(ring[: size[0]])
+    at_least = size[0] - ordered.searchsorted(score)
+    before = np.tri(len(score), k=-1, dtype=np.bool_)
+    came = (score[None, :] >= score[:, None]) & before
+    went = (gone[None, :] >= score[:, None]) & before
+    return at_least + came.sum(axis=1) - went.sum(axis=1).astype(np.float64), size.astype(np.float64)
 
-    def __init__(self, state: State) -> None:
-        self._ring = state["ring"].copy()
-        self.seen = int(state["seen"])
-        self.tail = Tail(*state["tail"].tolist()) if state["tail"][3] > 0.0 else None
-        self._ordered = np.full(len(self._ring), np.inf)
-        self._ordered[: self._count] = np.sort(self._ring[: self._count])
 
-    @property
-    def _count(self) -> int:
-        return min(self.seen, len(self._ring))
+def _kept(tail: Tail | None) -> NDArray[np.float64]:
+    return np.array(tail if tail is not None else (0.0,) * 4)
 
-    def state(self) -> State:
-        tail = np.array(self.tail if self.tail is not None else (0.0,) * 4)
-        return {"ring": self._ring, "seen": np.array(self.seen), "tail": tail}
 
-    def rank(self, score: float) -> tuple[int, int]:
-        """How many of how many are at least as high; then it is remembered."""
-        ordered, count = self._ordered, self._count
-        to = int(ordered.searchsorted(score))
-        at_least = count - to
-        place = self.seen % len(ordered)
-        gone = count if count < len(ordered) else int(ordered.searchsorted(self._ring[place]))
-        if to > gone:
-            to -= 1
-            ordered[gone:to] = ordered[gone + 1 : to + 1]
-        else:
-            ordered[to + 1 : gone + 1] = ordered[to:gone]
-        ordered[to] = self._ring[place] = score
-        self.seen += 1
-        return at_least, count
-
-    def fit_tail(self) -> None:
-        self.tail = fit_tail(self._ordered[: self._count])
+def _tail_of(kept: NDArray[np.float64]) -> Tail | None:
+    return Tail(*kept.tolist()) if kept[3] > 0.0 else None

@@ -35,8 +35,11 @@ __all__ = ["RESOLUTION", "Novelty", "NoveltyDetector"]
 RESOLUTION: Final = 256.0
 """Steps a scale is cut into: finer differences are none."""
 
-_EXACT: Final = 2.0**53
-"""Whole numbers up to here are exact in float64."""
+_EXACT: Final = 2.0**51
+"""Whole numbers up to here are exact in float64, and so different that their quotients are."""
+
+_BLOCK: Final = 65_536
+"""Distances worked out at once: what the cache holds."""
 
 
 class Novelty(DetectorSettings, frozen=True, kw_only=True, tag="novelty"):
@@ -113,72 +116,104 @@ class NoveltyDetector(ScaledDetector[Novelty]):
         held = state or self._begin()
         cells = np.concatenate([held["cells"], np.rint(self.scale(value, valid) * RESOLUTION)])
         weight = np.concatenate([held["weight"], valid.astype(np.float64)])
-        distance, pairs = held["distance"].copy(), held["pairs"].copy()
-        seen, before = int(held["seen"]), len(held["cells"])
-        there = None if seen >= self.recipe.rows and weight.all() else weight  # the same bits, in half of the time
-        raw = np.full(value.shape, np.nan)
-        for i in range(len(value)):
-            self._add(cells, there, before + i, distance, pairs)
-            if seen + i >= self.recipe.rows:
-                self._add(cells, there, before + i - self.recipe.rows, distance, pairs, -1.0)
-            if seen + i >= self.warm_up and valid[i].any():
-                raw[i] = self._nearest(distance, pairs)
-        left = {"cells": cells[len(value) :].copy(), "weight": weight[len(value) :].copy()}
+        distance, pairs, seen = held["distance"], held["pairs"], int(held["seen"])
+        whole = seen >= self.recipe.rows and bool(weight.all())  # the same bits, in half of the time
+        raw = np.empty(value.shape)
+        block = max(_BLOCK // (self.recipe.lags * self.width), 1)
+        for start in range(0, len(value), block):
+            rows = slice(start, min(start + block, len(value)))
+            far, pairs_each = self._distances(cells, None if whole else weight, rows, seen, distance, pairs)
+            raw[rows] = self._nearest(far, pairs_each)
+            distance, pairs = far[-1], pairs_each[-1]
+        raw[(np.arange(len(value)) + seen < self.warm_up) | ~valid.any(axis=1)] = np.nan
+        left = {"cells": cells[len(value) :].astype(np.int32), "weight": weight[len(value) :] > 0.0}
         seen = min(seen + len(value), self.recipe.rows)
         return judged(raw, {**left, "distance": distance, "pairs": pairs, "seen": np.array(seen)})
 
     def _begin(self) -> State:
         """As if the training part were just over, and a window begun of which no row has come."""
         recipe, shape = self.recipe, (self.recipe.rows + self.recipe.lag_max, self.width)
-        cells, weight = np.zeros(shape), np.zeros(shape)
+        cells, weight = np.zeros(shape, np.int32), np.zeros(shape, np.bool_)
         cells[len(cells) - len(self.past) :] = self.past
         weight[len(cells) - len(self.past) :] = self.there
-        distance, pairs = np.zeros((recipe.lags, self.width)), np.zeros(recipe.lags)
+        distance, pairs = np.zeros((self.width, recipe.lags)), np.zeros(recipe.lags)
         return {"cells": cells, "weight": weight, "distance": distance, "pairs": pairs, "seen": np.array(0)}
 
-    def _add(
+    def _distances(
         self,
         cells: NDArray[np.float64],
         weight: NDArray[np.float64] | None,
-        row: int,
+        rows: slice,
+        seen: int,
         distance: NDArray[np.float64],
         pairs: NDArray[np.float64],
-        sign: float = 1.0,
-    ) -> None:
-        """One row's squared differences from those that lie the lags before it, the longest lag first.
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Squared distances to earlier windows (n, k, lags), the longest lag first, and cells they are of (n, lags).
 
         Args:
-            cells: (n, k).
-            weight: (n, k) 1 where a cell is valid, else 0; None where all are, and one row comes for one that goes.
-            row: of `cells`.
-            distance: (lags, k), added to.
-            pairs: (lags,) cells they are of, added to.
-            sign: -1 takes away.
+            cells: (m, k), those before the batch and of it.
+            weight: (m, k) 1 where a cell is valid, else 0; None where all are.
+            rows: of the batch.
+            seen: rows since the start, before the batch.
+            distance: (k, lags) of the row before.
+            pairs: (lags,) of the row before.
         """
-        earlier = slice(row - self.recipe.lag_max, row - self.recipe.rows + 1, self.recipe.stride)
-        off = cells[earlier] - cells[row]
-        off *= off
+        size, first = self.recipe.rows, self.recipe.rows + self.recipe.lag_max + rows.start
+        count = rows.stop - rows.start
+        came, new = self._differences(cells, weight, first, first + count)
+        if size == 1:
+            return came, new
+        gone, old = self._differences(cells, weight, first - size, first - size + count)
+        early = max(min(size - seen - rows.start, count), 0)
+        gone[:early] = 0.0  # they were no rows of this window
+        came -= gone
+        came[0] += distance
         if weight is not None:
-            both = weight[earlier] * weight[row]
-            pairs += sign * both.sum(axis=1)
-            off *= both
-        if sign > 0.0:
-            distance += off
-        else:
-            distance -= off
+            old[:early] = 0.0
+            new -= old
+            new[0] += pairs
+            np.cumsum(new, axis=0, out=new)
+        return np.cumsum(came, axis=0, out=came), new
+
+    def _differences(
+        self, cells: NDArray[np.float64], weight: NDArray[np.float64] | None, first: int, stop: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Squared, of rows first to stop and what lies the lags before them (n, k, lags), and of how many cells.
+
+        Where all are valid: of how many a window has, which do not change.
+        """
+        off = self._earlier(cells, first, stop) - cells[first:stop, :, None]
+        off *= off
+        if weight is None:
+            return off, np.broadcast_to(float(self.recipe.rows * self.width), (stop - first, self.recipe.lags))
+        both = self._earlier(weight, first, stop) * weight[first:stop, :, None]
+        off *= both
+        return off, both.sum(axis=1)
+
+    def _earlier(self, cells: NDArray[np.float64], first: int, stop: int) -> NDArray[np.float64]:
+        """Of rows first to stop what lies the lags before them, a view (n, k, lags)."""
+        reach = cells[first - self.recipe.lag_max : stop - self.recipe.rows]
+        span = self.recipe.lag_max - self.recipe.rows + 1
+        return np.lib.stride_tricks.sliding_window_view(reach, span, axis=0)[:, :, :: self.recipe.stride]
 
     def _nearest(self, distance: NDArray[np.float64], pairs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Contributions of the channels (k,); NaN where no earlier window can be compared with."""
-        wanted, least = self.recipe.neighbours, self.recipe.valid_min * self.recipe.rows * self.width
+        """Contributions of the channels (n, k); NaN where no earlier window can be compared with."""
+        wanted, full = self.recipe.neighbours, self.recipe.rows * self.width
         far = distance[:, 0] if self.width == 1 else distance.sum(axis=1)
-        far = far / np.maximum(pairs, 1.0)
-        if pairs.min() < least:
-            far[pairs < least] = np.inf
-        near = far.argmin(axis=0, keepdims=True) if wanted == 1 else np.sort(np.argpartition(far, wanted - 1)[:wanted])
-        near = near[np.isfinite(far[near])]
-        if not len(near):
-            return np.full(self.width, np.nan)
-        return np.asarray((distance[near] / pairs[near, None]).mean(axis=0) / RESOLUTION**2)
+        if pairs.min() < full:
+            far = np.where(pairs >= self.recipe.valid_min * full, far / np.maximum(pairs, 1.0), np.inf)
+        if wanted == 1:
+            near = far.argmin(axis=1)[:, None]
+        else:
+            near = np.sort(np.argpartition(far, wanted - 1, axis=1)[:, :wanted], axis=1)
+        counts = np.isfinite(np.take_along_axis(far, near, axis=1))
+        total = np.zeros((len(far), self.width))
+        for place in range(wanted):
+            each = np.arange(len(far)), near[:, place]
+            share = distance[each[0], :, each[1]] / np.maximum(pairs[each], 1.0)[:, None]
+            total += np.where(counts[:, place, None], share, 0.0)
+        number = counts.sum(axis=1)[:, None]
+        return np.where(number > 0, total / np.maximum(number, 1) / RESOLUTION**2, np.nan)
 
     def parts(self) -> Parts:
         """As `Detector`."""
