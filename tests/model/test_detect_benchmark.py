@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,6 +101,70 @@ def test_a_series_in_nab_without_windows_only_costs(nab: ModuleType) -> None:
     quiet = np.zeros(500)
     quiet[[3, 400]] = 1.0
     assert nab.nab_score([(found, [(100, 150)]), (quiet, [])], 0.5) == pytest.approx(100.0 - 100.0 * 0.22 / 2.0)
+
+
+def sweep(score: np.ndarray, windows: list[tuple[int, int]], probation: int, threshold: float) -> float:
+    """Raw NAB score of one whole file, row by row as published: Lavin and Ahmad 2015, equations 1 and 2, and scorer."""
+
+    def sigmoid(y: float) -> float:
+        return -1.0 if y >= 3.0 else 2.0 / (1.0 + math.exp(5.0 * y)) - 1.0
+
+    parts = {window: -1.0 for window in windows if window[1] > probation}
+    total, last = 0.0, None
+    for row, said in enumerate(score):
+        inside = next((window for window in windows if window[0] <= row < window[1]), None)
+        if inside is not None:
+            last = inside
+        if row < probation or said < threshold:
+            continue
+        if inside is not None:
+            place = -(inside[1] - 1 - row + 1) / (inside[1] - inside[0])
+            parts[inside] = max(parts[inside], sigmoid(place) / sigmoid(-1.0))
+        elif last is None:
+            total += 0.11 * sigmoid(3.0)
+        else:
+            total += 0.11 * sigmoid((row - (last[1] - 1)) / (last[1] - last[0] - 1))
+    return total + sum(parts.values())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nab_is_the_published_sweep(nab: ModuleType, seed: int) -> None:
+    """At every threshold and at the best the score is that of NAB's sweep, a window cut by probation too."""
+    rng = np.random.default_rng(seed)
+    files = []
+    for windows in ([(120, 180), (300, 420), (600, 640)], [(400, 500)], []):
+        score = np.round(rng.normal(size=800), 1)
+        files.append((score, windows))
+    probation = 150
+
+    def normalised(threshold: float) -> float:
+        raw = sum(sweep(score, windows, probation, threshold) for score, windows in files)
+        return 100.0 * (raw + 4.0) / 8.0
+
+    judged = [(score[probation:], [(a - probation, b - probation) for a, b in windows]) for score, windows in files]
+    levels = np.unique(np.concatenate([score for score, _ in judged]))
+    found = [nab.nab_score(judged, level) for level in levels]
+    np.testing.assert_allclose(found, [normalised(level) for level in levels], atol=1e-4)
+    assert nab.best_nab_score(judged)[0] == pytest.approx(max(0.0, *found))
+
+
+def test_nab_is_silent_after_it_spoke(nab: ModuleType) -> None:
+    """What lasts is said once; within the rest only what is half as probable is said again, and after it anything."""
+    series = make_series(np.zeros(100))
+    case = nab.Case("art", series[:50], series, np.zeros(100, bool))  # rests ten rows
+    surprise = np.zeros(100)
+    surprise[[20, 21, 25, 29, 40, 60]] = [2.0, 2.0, 2.2, 2.6, np.nan, 2.0]
+    said = nab.spoken(surprise, case)
+    assert np.flatnonzero(said > 1.0).tolist() == [20, 29, 60]
+
+
+def test_nab_development_and_held_parts_are_told_apart(nab: ModuleType, data_folder: Path) -> None:
+    """Series of both parts are there: 23 were looked at, 16 are held back."""
+    if not (data_folder / "nab").is_dir():
+        pytest.skip("no nab there")
+    names = [case.name for case in nab.read(data_folder / "nab", 0)]
+    assert sum(map(nab.NAB.development, names)) == 23
+    assert len(names) == 39
 
 
 def test_wsn_from_beginning_to_end(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
