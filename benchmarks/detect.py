@@ -46,9 +46,8 @@ if TYPE_CHECKING:
     from trueline_model.detector import Detector, Recipe
 
 VERDICT_SEED = 5000
-FOLLOWED_ROWS = 100
-"""Rows of the training part that go before the test part, so that states have come in. Not all of them: a detector that
-goes on learning would learn them twice."""
+LEARNT_AGAIN_ROWS = 100
+"""Rows of the training part that go before the test part where a detector goes on learning: all would be learnt twice."""
 
 PEERS: dict[str, Recipe] = {
     MEAN_Z: Deviation(scaling="standard"),

@@ -93,6 +93,11 @@ class Ensemble(
         return EnsembleDetector(self, tuple(members), tuple(calibrations))
 
     @property
+    def learns(self) -> bool:
+        """It goes on with what it scores: rows it was fitted to must not be given again."""
+        return self.memory_rows > 0 or any(isinstance(member, Novelty) for member in self.members)
+
+    @property
     def network(self) -> Network | None:
         """The member that is one."""
         return next((member for member in self.members if isinstance(member, Network)), None)

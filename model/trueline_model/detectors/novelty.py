@@ -71,6 +71,11 @@ class Novelty(DetectorSettings, frozen=True, kw_only=True, tag="novelty"):
             raise ValueError(f"valid_min {self.valid_min} must be above 0 and at most 1")
 
     @property
+    def learns(self) -> bool:
+        """It goes on with what it scores: rows it was fitted to must not be given again."""
+        return True
+
+    @property
     def lags(self) -> int:
         """Earlier windows a window is compared with."""
         return -(-self.memory_rows // self.stride)
@@ -116,28 +121,38 @@ class NoveltyDetector(ScaledDetector[Novelty]):
         held = state or self._begin()
         cells = np.concatenate([held["cells"], np.rint(self.scale(value, valid) * RESOLUTION)])
         weight = np.concatenate([held["weight"], valid.astype(np.float64)])
-        distance, pairs, seen = held["distance"], held["pairs"], int(held["seen"])
-        whole = seen >= self.recipe.rows and bool(weight.all())  # the same bits, in half of the time
+        distance, pairs = held["distance"].copy(), held["pairs"].copy()
+        seen, before, size = int(held["seen"]), len(held["cells"]), self.recipe.rows
+        whole = bool(weight.all())  # the same bits, in half of the time
+        # The end of the first window ever measured; and how many of the lags, the longest first, lie before it.
+        first = before - int(held["known"]) + size - 1
+        reaching = -((before + np.arange(len(value)) - first - self.recipe.lag_max) // self.recipe.stride)
+        reaching = np.clip(reaching, 0, self.recipe.lags)
+        skipped = min(int(reaching.min(initial=self.recipe.lags)), self.recipe.lags - 1)
+        near, paired = distance[:, skipped:], pairs[skipped:]
         raw = np.empty(value.shape)
-        block = max(_BLOCK // (self.recipe.lags * self.width), 1)
-        for start in range(0, len(value), block):
-            rows = slice(start, min(start + block, len(value)))
-            far, pairs_each = self._distances(cells, None if whole else weight, rows, seen, distance, pairs)
-            raw[rows] = self._nearest(far, pairs_each)
-            distance, pairs = far[-1], pairs_each[-1]
+        start, block = 0, max(_BLOCK // near.size, 1)
+        while start < len(value):
+            stop = min(start + block, len(value)) if seen + start >= size else min(size - seen, len(value))
+            masked = None if whole and seen + start >= size else weight
+            each, pairs_each = self._distances(cells, masked, slice(start, stop), seen, near, paired)
+            raw[start:stop] = self._nearest(each, pairs_each, reaching[start:stop] - skipped)
+            near[:], paired[:], start = each[-1], pairs_each[-1], stop
         raw[(np.arange(len(value)) + seen < self.warm_up) | ~valid.any(axis=1)] = np.nan
         left = {"cells": cells[len(value) :].astype(np.int32), "weight": weight[len(value) :] > 0.0}
-        seen = min(seen + len(value), self.recipe.rows)
-        return judged(raw, {**left, "distance": distance, "pairs": pairs, "seen": np.array(seen)})
+        known, seen = min(int(held["known"]) + len(value), before), min(seen + len(value), size)
+        left |= {"distance": distance, "pairs": pairs, "known": np.array(known), "seen": np.array(seen)}
+        return judged(raw, left)
 
     def _begin(self) -> State:
         """As if the training part were just over, and a window begun of which no row has come."""
         recipe, shape = self.recipe, (self.recipe.rows + self.recipe.lag_max, self.width)
-        cells, weight = np.zeros(shape, np.int32), np.zeros(shape, np.bool_)
+        cells, weight = np.zeros(shape, np.int32), np.ones(shape, np.bool_)
         cells[len(cells) - len(self.past) :] = self.past
         weight[len(cells) - len(self.past) :] = self.there
         distance, pairs = np.zeros((self.width, recipe.lags)), np.zeros(recipe.lags)
-        return {"cells": cells, "weight": weight, "distance": distance, "pairs": pairs, "seen": np.array(0)}
+        known = {"known": np.array(len(self.past)), "seen": np.array(0)}
+        return {"cells": cells, "weight": weight, "distance": distance, "pairs": pairs, **known}
 
     def _distances(
         self,
@@ -155,15 +170,15 @@ class NoveltyDetector(ScaledDetector[Novelty]):
             weight: (m, k) 1 where a cell is valid, else 0; None where all are.
             rows: of the batch.
             seen: rows since the start, before the batch.
-            distance: (k, lags) of the row before.
+            distance: (k, lags) of the row before, of the last of all lags.
             pairs: (lags,) of the row before.
         """
         size, first = self.recipe.rows, self.recipe.rows + self.recipe.lag_max + rows.start
         count = rows.stop - rows.start
-        came, new = self._differences(cells, weight, first, first + count)
+        came, new = self._differences(cells, weight, first, count, len(pairs))
         if size == 1:
             return came, new
-        gone, old = self._differences(cells, weight, first - size, first - size + count)
+        gone, old = self._differences(cells, weight, first - size, count, len(pairs))
         early = max(min(size - seen - rows.start, count), 0)
         gone[:early] = 0.0  # they were no rows of this window
         came -= gone
@@ -176,44 +191,54 @@ class NoveltyDetector(ScaledDetector[Novelty]):
         return np.cumsum(came, axis=0, out=came), new
 
     def _differences(
-        self, cells: NDArray[np.float64], weight: NDArray[np.float64] | None, first: int, stop: int
+        self, cells: NDArray[np.float64], weight: NDArray[np.float64] | None, first: int, count: int, lags: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Squared, of rows first to stop and what lies the lags before them (n, k, lags), and of how many cells.
+        """Squared, of `count` rows and what lies the last lags before them (n, k, lags), and of how many cells.
 
         Where all are valid: of how many a window has, which do not change.
         """
-        off = self._earlier(cells, first, stop) - cells[first:stop, :, None]
+        rows = slice(first, first + count)
+        off = self._earlier(cells, rows, lags) - cells[rows, :, None]
         off *= off
         if weight is None:
-            return off, np.broadcast_to(float(self.recipe.rows * self.width), (stop - first, self.recipe.lags))
-        both = self._earlier(weight, first, stop) * weight[first:stop, :, None]
+            return off, np.broadcast_to(float(self.recipe.rows * self.width), (count, lags))
+        both = self._earlier(weight, rows, lags) * weight[rows, :, None]
         off *= both
-        return off, both.sum(axis=1)
+        return off, both[:, 0] if self.width == 1 else both.sum(axis=1)
 
-    def _earlier(self, cells: NDArray[np.float64], first: int, stop: int) -> NDArray[np.float64]:
-        """Of rows first to stop what lies the lags before them, a view (n, k, lags)."""
-        reach = cells[first - self.recipe.lag_max : stop - self.recipe.rows]
-        span = self.recipe.lag_max - self.recipe.rows + 1
-        return np.lib.stride_tricks.sliding_window_view(reach, span, axis=0)[:, :, :: self.recipe.stride]
+    def _earlier(self, cells: NDArray[np.float64], rows: slice, lags: int) -> NDArray[np.float64]:
+        """What lies the last lags before rows, a view (n, k, lags)."""
+        span = self.recipe.stride * (lags - 1)
+        reach = cells[rows.start - self.recipe.rows - span : rows.stop - self.recipe.rows]
+        return np.lib.stride_tricks.sliding_window_view(reach, span + 1, axis=0)[:, :, :: self.recipe.stride]
 
-    def _nearest(self, distance: NDArray[np.float64], pairs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Contributions of the channels (n, k); NaN where no earlier window can be compared with."""
+    def _nearest(
+        self, distance: NDArray[np.float64], pairs: NDArray[np.float64], reaching: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Contributions of the channels (n, k), NaN where no earlier window can be compared with.
+
+        The first lags of each row, (n,), reach windows that nobody measured.
+        """
         wanted, full = self.recipe.neighbours, self.recipe.rows * self.width
         far = distance[:, 0] if self.width == 1 else distance.sum(axis=1)
         if pairs.min() < full:
-            far = np.where(pairs >= self.recipe.valid_min * full, far / np.maximum(pairs, 1.0), np.inf)
-        if wanted == 1:
-            near = far.argmin(axis=1)[:, None]
-        else:
-            near = np.sort(np.argpartition(far, wanted - 1, axis=1)[:, :wanted], axis=1)
-        counts = np.isfinite(np.take_along_axis(far, near, axis=1))
-        total = np.zeros((len(far), self.width))
-        for place in range(wanted):
-            each = np.arange(len(far)), near[:, place]
-            share = distance[each[0], :, each[1]] / np.maximum(pairs[each], 1.0)[:, None]
-            total += np.where(counts[:, place, None], share, 0.0)
-        number = counts.sum(axis=1)[:, None]
-        return np.where(number > 0, total / np.maximum(number, 1) / RESOLUTION**2, np.nan)
+            enough = pairs >= self.recipe.valid_min * full
+            far = np.divide(far, pairs, out=np.full(far.shape, np.inf), where=enough)
+        elif wanted > 1 or reaching.any():
+            far = far.copy()
+        most = int(reaching.max())
+        far[:, :most][np.arange(most) < reaching[:, None]] = np.inf
+        every = np.arange(len(far))
+        total, number = np.zeros((len(far), self.width)), np.zeros((len(far), 1))
+        for _ in range(wanted):
+            near = far.argmin(axis=1)
+            counts = np.isfinite(far[every, near])[:, None]
+            share = distance[every, :, near] / np.maximum(pairs[every, near], 1.0)[:, None]
+            total += np.where(counts, share, 0.0)
+            number += counts
+            if wanted > 1:
+                far[every, near] = np.inf
+        return np.where(number > 0.0, total / np.maximum(number, 1.0) / RESOLUTION**2, np.nan)
 
     def parts(self) -> Parts:
         """As `Detector`."""
