@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 VERDICT_SEED = 5000
 LEARNT_AGAIN_ROWS = 100
-"""Rows of the training part that go before the test part where a detector goes on learning: all would be learnt twice."""
+"""Rows of the training part that go before the test part where a detector learns on: all would be learnt twice."""
 
 PEERS: dict[str, Recipe] = {
     MEAN_Z: Deviation(scaling="standard"),
