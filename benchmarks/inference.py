@@ -22,7 +22,7 @@ from _common import MemoryWatch, finish, parser, say
 
 from trueline_edge.inference.litert import LiteRt
 from trueline_edge.inference.serving import open_model, serve
-from trueline_edge.stages.detect import Detect
+from trueline_edge.stages.detect import AlarmRate, Detect
 from trueline_model.package import write_package
 from trueline_sim.processes import Site
 from trueline_wire.keys import parse_public_key
@@ -36,10 +36,13 @@ import model_kit  # noqa: E402 - the hand-written network lives with the tests
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from trueline_model.package import Package
 
 PASSES = 15
 ROWS = 6000
+WRITTEN = "a test"
 INVOKE_MAX_US = 30.0
 SIZE_MAX_KB = 64.0
 TIMES_INVOKE_MAX = 2.0
@@ -81,12 +84,12 @@ def stage_figures(model: Path, public_key: bytes, package: Package) -> dict[str,
     """The stage, a row, by how many come at once."""
     inputs = package.manifest.inputs
     schema = Schema(device="d", stream="s", channels=tuple(Channel(name=i.name, unit=i.unit) for i in inputs))
-    rng = np.random.default_rng(2)
-    middle, spread = (np.array([f(i) for i in inputs]) for f in (lambda i: (i.minimum + i.maximum) / 2, _spread))
-    value = middle + spread * rng.normal(size=(ROWS, len(inputs)))
+    value = normal_rows(package)
     step_ns = round(package.manifest.interval_s * 1e9)
     readings = Readings.raw(schema, 10**18 + np.arange(ROWS) * step_ns, value)
-    config = Detect(name="m", model=model, public_key=public_key)
+    # As rarely as its calibration supports: events cost more than rows, and in the field come once a week.
+    rate = AlarmRate(events=2.0, per_s=package.manifest.calibrated_s) if package.alarm else None
+    config = Detect(name="m", model=model, public_key=public_key, alarm=rate)
     found: dict[str, float] = {}
     for batch in (1, 10, 60, 600):
         rows = 600 if batch == 1 else ROWS
@@ -102,6 +105,18 @@ def stage_figures(model: Path, public_key: bytes, package: Package) -> dict[str,
         2,
     )
     return found
+
+
+def normal_rows(package: Package) -> NDArray[np.float64]:
+    """Normal running, (ROWS, k): of the written package as it was fitted to; of another one's golden rows.
+
+    The latter without the faulty ones at their end, there and back again. An alarm costs more than a row without one,
+    and comes once a week.
+    """
+    if package.manifest.trained.source == WRITTEN:
+        return model_kit.rows(ROWS + 10, 99, len(package.manifest.inputs))[:-10]
+    golden = np.nan_to_num(package.golden.value)[: len(package.golden.value) * 2 // 3]
+    return np.resize(np.concatenate([golden, golden[-2:0:-1]]), (ROWS, golden.shape[1]))
 
 
 def _spread(one: Any) -> float:
@@ -170,6 +185,7 @@ def _misses(result: dict[str, Any]) -> list[str]:
         ("package_kb", result["package_kb"] < SIZE_MAX_KB, f"below {SIZE_MAX_KB:.0f}"),
         ("invoke_us", result["invoke_us"] <= INVOKE_MAX_US, f"at most {INVOKE_MAX_US:.0f}"),
         ("score_times_invoke", result["score_times_invoke"] <= TIMES_INVOKE_MAX, f"at most {TIMES_INVOKE_MAX:.0f}"),
+        ("stage_times_invoke", result["stage_times_invoke"] <= TIMES_INVOKE_MAX, f"at most {TIMES_INVOKE_MAX:.0f}"),
         ("batched_times_single", result["batched_times_single"] >= BATCHED_MIN, f"at least {BATCHED_MIN:.0f}"),
         ("agent_with_model_mb", result["agent_with_model_mb"] < RSS_MAX_MB, f"below {RSS_MAX_MB:.0f}"),
     ]

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from trueline_model.alarm import Alarm, Alarming
-from trueline_model.conformal import Calibration
+from trueline_model.conformal import Calibration, beyond_counting
 from trueline_model.load import ROWS_MAX, detector_of
 from trueline_model.recalibration import Recalibration
 from trueline_model.series import make_series
@@ -141,7 +141,8 @@ class Judge:
         if self.calibration is not None:
             score = said.score[rows]
             if (moving := self._moving()) is None:
-                said.p[rows], surprise = self.calibration.p(score), self.calibration.surprise(score)
+                said.p[rows] = p = self.calibration.p(score)
+                surprise = beyond_counting(p, score, np.float64(self.calibration.rows), self.calibration.tail)
             else:
                 said.p[rows], surprise, memory = moving(score, None if state is None else _part(state, "moving."))
                 left |= _named("moving.", memory)

@@ -89,7 +89,13 @@ class Telling:
             said: what the judge says of them.
         """
         rows = np.flatnonzero(said.looked)
-        new = self._records(window, said)[rows]
+        if self._open is None and not said.begins.any() and not said.fresh[rows[1:]].any():
+            # Nothing to tell, as nearly always: only the last rows will be kept.
+            if len(rows) and said.fresh[rows[0]]:
+                self._kept = self._kept[:0]
+            self._keep(self._records(window, said, rows[-self._kept_rows :]))
+            return []
+        new = self._records(window, said, rows)
         begins, fresh, off = said.begins[rows], said.fresh[rows], said.alarm[rows] == 0.0
         told: list[Readings] = []
         start = 0
@@ -215,12 +221,12 @@ class Telling:
             self.inputs, *(np.ascontiguousarray(kept[name]) for name in ("time_ns", "value", "u", "flag", "reason"))
         )
 
-    def _records(self, window: Readings, said: Judged) -> NDArray[np.void]:
-        new = np.empty(len(window), self._type)
+    def _records(self, window: Readings, said: Judged, rows: NDArray[np.intp]) -> NDArray[np.void]:
+        new = np.empty(len(rows), self._type)
         for name in ("time_ns", "value", "u", "flag", "reason"):
-            new[name] = getattr(window, name)
-        new["score"], new["p"] = said.score, said.p
-        new["share"] = shares(said.contribution, said.score)
+            new[name] = getattr(window, name)[rows]
+        new["score"], new["p"] = said.score[rows], said.p[rows]
+        new["share"] = shares(said.contribution[rows], said.score[rows])
         return new
 
 
