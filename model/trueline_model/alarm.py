@@ -53,6 +53,9 @@ _RISE = 10.0
 
 _STATE = 7
 
+_LOOK = 16
+"""Rows gone through one by one before it is tried again whether many can be at once."""
+
 _GRID = 0.05
 """Decades between thresholds tried."""
 
@@ -139,18 +142,29 @@ class Alarming:
             state: None at a start.
         """
         rows = len(time_ns)
-        alarm, begins, threshold = np.zeros(rows, bool), np.zeros(rows, bool), np.zeros(rows)
+        begins = np.zeros(rows, bool)
         if not rows:
-            return Alarmed(alarm, begins, threshold, state or {})
+            return Alarmed(begins, begins, np.zeros(0), state or {})
         origin = int(state["origin"]) if state else int(time_ns[0])
         watch = _Watch(self.recipe, self.threshold, self.step_s)
         if state:
             watch.restore(state["watch"])
-        seconds = (time_ns - origin) / 1e9
-        for i, (now, decades) in enumerate(zip(seconds.tolist(), surprise.tolist(), strict=True)):
-            if not isnan(decades):
-                begins[i] = watch.row(now, decades)
-            alarm[i], threshold[i] = watch.inside, watch.level
+        said = np.flatnonzero(~np.isnan(surprise))
+        seconds, decades = (time_ns[said] - origin) / 1e9, surprise[said]
+        inside, level = np.full(len(said) + 1, watch.inside), np.full(len(said) + 1, watch.level)
+        starts, done = np.zeros(len(said), bool), 0
+        while done < len(said):
+            if len(said) - done >= _LOOK:
+                quiet = watch.quiet(seconds[done:], decades[done:])
+                inside[done + 1 : done + 1 + len(quiet)], level[done + 1 : done + 1 + len(quiet)] = False, quiet
+                done += len(quiet)
+            for row in range(done, min(done + _LOOK, len(said))):
+                starts[row] = watch.row(float(seconds[row]), float(decades[row]))
+                inside[row + 1], level[row + 1] = watch.inside, watch.level
+                done += 1
+        last = np.cumsum(~np.isnan(surprise))  # a row that says nothing leaves all as it was
+        alarm, threshold = inside[last], level[last]
+        begins[said] = starts
         return Alarmed(alarm, begins, threshold, {"watch": watch.state(), "origin": np.array(origin)})
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
@@ -187,6 +201,26 @@ class _Watch:
         state = np.append(state, [nan, 0.0][len(state) - _STATE :]) if len(state) < _STATE else state
         self.level, inside, self._last, self._above, self._quiet, self._begun, self._owed = state.tolist()
         self.inside = bool(inside)
+
+    def quiet(self, seconds: NDArray[np.float64], decades: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Takes the rows up to the first at which anything but the even fall can happen, as `row` would, bit for bit.
+
+        Args:
+            seconds: (n,) of the rows that follow.
+            decades: (n,), none NaN.
+
+        Returns:
+            (m,) the threshold at each row taken.
+        """
+        if self.inside or self._owed or isnan(self._last):
+            return np.empty(0)
+        falls = self._fall * np.minimum(np.diff(seconds, prepend=self._last), self._step_s)
+        level = np.maximum(np.subtract.accumulate(np.concatenate([[self.level], falls]))[1:], self._least)
+        loud = decades >= level
+        level = level[: int(loud.argmax()) if loud.any() else len(level)]
+        if len(level):
+            self.level, self._last, self._above = float(level[-1]), float(seconds[len(level) - 1]), nan
+        return level
 
     def row(self, now: float, decades: float) -> bool:
         """Takes one row, and says whether an event begins with it."""

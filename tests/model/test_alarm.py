@@ -175,3 +175,28 @@ def test_a_package_gives_the_same_alarms() -> None:
     assert again.step_s == fixed.step_s
     with pytest.raises(ConfigError, match="threshold"):
         Alarming.from_arrays(fixed.recipe, {})
+
+
+@given(seed=st.integers(0, 10_000), cut=st.integers(0, 300), adapt=st.sampled_from([0.0, 0.5]))
+def test_many_quiet_rows_at_once_are_as_many_one_by_one(seed: int, cut: int, adapt: float) -> None:
+    """Alarms, beginnings, thresholds and what is remembered: the same bits, wherever rows are cut."""
+    rng = np.random.default_rng(seed)
+    time_ns = 10**18 + np.cumsum(rng.choice([10**9, 0, 50 * 10**9], 300, p=[0.9, 0.05, 0.05]))
+    surprise = rng.exponential(0.5, 300)
+    surprise[rng.random(300) < 0.05] = np.nan
+    at = int(rng.integers(0, 300))
+    surprise[at : at + int(rng.integers(1, 80))] += 3.0
+    recipe = Alarm(events=1, per_s=float(rng.choice([50.0, 1e4])), minimum_s=2.0, separation_s=5.0, adapt=adapt)
+    alarming = Alarming(recipe, float(rng.choice([1.0, 2.5])), 30.0)
+    one_by_one, state = [], None
+    for row in range(300):
+        one_by_one.append(alarming(time_ns[row : row + 1], surprise[row : row + 1], state))
+        state = one_by_one[-1].state
+    first = alarming(time_ns[:cut], surprise[:cut])
+    parts = [first, alarming(time_ns[cut:], surprise[cut:], first.state or None)]
+    for name in ("alarm", "begins", "threshold"):
+        wanted = np.concatenate([getattr(each, name) for each in one_by_one])
+        np.testing.assert_array_equal(np.concatenate([getattr(part, name) for part in parts]), wanted)
+    assert state is not None
+    if cut < 300:
+        np.testing.assert_array_equal(parts[1].state["watch"], state["watch"])
