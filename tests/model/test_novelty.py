@@ -34,6 +34,19 @@ def test_the_distance_is_the_textbook_one(neighbours: int, stride: int) -> None:
         assert scored.score[row] == pytest.approx(far.mean() / RESOLUTION**2, rel=1e-12)
 
 
+def test_a_memory_that_fills_is_the_textbook_one() -> None:
+    """While the memory is not full, windows count that were measured whole, wherever batches are cut."""
+    train, test = normal(1, 40), normal(2)
+    detector = Novelty(rows=6, memory_rows=300).fit([train])
+    scored = score_series(detector, test, batch=33)
+    cells = np.concatenate([np.rint(detector.scale(each.value, each.valid) * RESOLUTION) for each in (train, test)])
+    for row in (10, 33, 60, 199):
+        end = len(train) + row
+        now = cells[end - 5 : end + 1]
+        far = min(np.mean((cells[e - 5 : e + 1] - now) ** 2) for e in range(5, end - 5))
+        assert scored.score[row] == pytest.approx(far / RESOLUTION**2, rel=1e-12)
+
+
 def test_a_new_regime_is_strange_and_then_known() -> None:
     """A level never measured scores highest as it comes, and little once it has been there for a window."""
     value = daily(1000)

@@ -10,7 +10,7 @@ from detector_cases import normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trueline_model.detectors import Cusum, Deviation, Patches, Pca
+from trueline_model.detectors import Cusum, Deviation, Ensemble, Patches, Pca
 from trueline_model.injection import KINDS, inject
 from trueline_model.selection import STANDING, Candidate, average_precision, best, candidates, rank
 from trueline_model.series import make_series
@@ -48,6 +48,17 @@ def test_a_process_moves_channels_together_and_a_sensor_moves_one() -> None:
     assert moved[np.isin(held, sensor)].sum(axis=1).max() == 1
     kinds = {kind for seed in range(6) for kind in inject(series, seed)[1].tolist()}
     assert kinds == set(range(len(KINDS) + 1))
+
+
+def test_one_channel_stands_on_what_came_before() -> None:
+    """With one channel the standing ensemble asks of values and windows, and learns on; with more it does not."""
+    one, many = candidates(1)[STANDING], candidates(3)[STANDING]
+    assert isinstance(one, Ensemble)
+    assert isinstance(many, Ensemble)
+    assert one.learns
+    assert not many.learns
+    quiet = one.fit([make_series(np.random.default_rng(1).normal(size=600))])
+    assert sum(array.nbytes for array in quiet.parts().arrays.values()) < 64 * 1024
 
 
 def test_the_better_detector_ranks_first() -> None:

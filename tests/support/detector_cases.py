@@ -52,6 +52,7 @@ CASES = {
     "cusum": Cusum(),
     "page-hinkley": Cusum(against="mean", memory_rows=50),
     "novelty of rows": Novelty(rows=1, memory_rows=300),
+    "novelty, memory not full": Novelty(rows=7, memory_rows=600, stride=2, neighbours=2),
     "novelty of windows": Novelty(rows=4, memory_rows=100, stride=3, neighbours=2, scaling="standard"),
     "patches": Patches(rows=4, bank=40, clip=1e3),
     "patches, shape": Patches(rows=4, bank=40, level=False, mean_rows=3, clip=1e3),

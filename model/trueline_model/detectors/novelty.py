@@ -6,8 +6,8 @@ many, for shapes: the left matrix profile, without its normalisation of level an
 al., "Matrix profile XXIV", KDD 2022), with several neighbours the nonconformity of KNN-CAD (Burnaev and Ishimtsev,
 arXiv:1608.04585). Together they find spikes and new regimes in streams whose normal no training part has shown whole.
 
-Distances to all earlier windows are carried on from row to row, one new difference in and one old one out, on cells
-rounded to 1/`RESOLUTION` of a scale: sums of whole numbers never drift, and are the same wherever batches are cut.
+Within a batch distances to all earlier windows are carried on from row to row, one new difference in and one old one
+out, on cells rounded to 1/`RESOLUTION` of a scale: sums of whole numbers are the same in whatever order they are made.
 """
 
 from __future__ import annotations
@@ -121,7 +121,6 @@ class NoveltyDetector(ScaledDetector[Novelty]):
         held = state or self._begin()
         cells = np.concatenate([held["cells"], np.rint(self.scale(value, valid) * RESOLUTION)])
         weight = np.concatenate([held["weight"], valid.astype(np.float64)])
-        distance, pairs = held["distance"].copy(), held["pairs"].copy()
         seen, before, size = int(held["seen"]), len(held["cells"]), self.recipe.rows
         whole = bool(weight.all())  # the same bits, in half of the time
         # The end of the first window ever measured; and how many of the lags, the longest first, lie before it.
@@ -129,30 +128,30 @@ class NoveltyDetector(ScaledDetector[Novelty]):
         reaching = -((before + np.arange(len(value)) - first - self.recipe.lag_max) // self.recipe.stride)
         reaching = np.clip(reaching, 0, self.recipe.lags)
         skipped = min(int(reaching.min(initial=self.recipe.lags)), self.recipe.lags - 1)
-        near, paired = distance[:, skipped:], pairs[skipped:]
+        lags = self.recipe.lags - skipped
         raw = np.empty(value.shape)
-        start, block = 0, max(_BLOCK // near.size, 1)
+        start, block = 0, max(_BLOCK // (lags * self.width), 1)
+        off, count = self._differences(cells, weight, before - size, size, lags)
+        late = slice(max(size - seen, 0), None)  # rows of the window that came before
+        near, paired = off[late].sum(axis=0), count[late].sum(axis=0)
         while start < len(value):
             stop = min(start + block, len(value)) if seen + start >= size else min(size - seen, len(value))
             masked = None if whole and seen + start >= size else weight
             each, pairs_each = self._distances(cells, masked, slice(start, stop), seen, near, paired)
             raw[start:stop] = self._nearest(each, pairs_each, reaching[start:stop] - skipped)
-            near[:], paired[:], start = each[-1], pairs_each[-1], stop
+            near, paired, start = each[-1], pairs_each[-1], stop
         raw[(np.arange(len(value)) + seen < self.warm_up) | ~valid.any(axis=1)] = np.nan
         left = {"cells": cells[len(value) :].astype(np.int32), "weight": weight[len(value) :] > 0.0}
         known, seen = min(int(held["known"]) + len(value), before), min(seen + len(value), size)
-        left |= {"distance": distance, "pairs": pairs, "known": np.array(known), "seen": np.array(seen)}
-        return judged(raw, left)
+        return judged(raw, {**left, "known": np.array(known), "seen": np.array(seen)})
 
     def _begin(self) -> State:
         """As if the training part were just over, and a window begun of which no row has come."""
-        recipe, shape = self.recipe, (self.recipe.rows + self.recipe.lag_max, self.width)
+        shape = self.recipe.rows + self.recipe.lag_max, self.width
         cells, weight = np.zeros(shape, np.int32), np.ones(shape, np.bool_)
         cells[len(cells) - len(self.past) :] = self.past
         weight[len(cells) - len(self.past) :] = self.there
-        distance, pairs = np.zeros((self.width, recipe.lags)), np.zeros(recipe.lags)
-        known = {"known": np.array(len(self.past)), "seen": np.array(0)}
-        return {"cells": cells, "weight": weight, "distance": distance, "pairs": pairs, **known}
+        return {"cells": cells, "weight": weight, "known": np.array(len(self.past)), "seen": np.array(0)}
 
     def _distances(
         self,
