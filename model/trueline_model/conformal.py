@@ -65,11 +65,12 @@ class Calibration:
         """-log10 p (n,), with the tail where calibration ends; NaN where the score is."""
         return beyond_counting(self.p(score), score, np.float64(self.rows), self.tail)
 
-    def arrays(self) -> dict[str, NDArray[np.float64]]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         """What to keep of it in a package."""
         tail = np.array(self.tail if self.tail is not None else (), np.float64)
         rows = np.array(float(self.rows))
-        return {"level": self.level, "above": self.above, "beyond": self.beyond, "rows": rows, "tail": tail}
+        above, beyond = self.above.astype(np.int32), self.beyond.astype(np.int32)  # counts: half the size, nothing lost
+        return {"level": self.level, "above": above, "beyond": beyond, "rows": rows, "tail": tail}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Calibration:
