@@ -131,7 +131,7 @@ class NoveltyDetector(ScaledDetector[Novelty]):
         lags = self.recipe.lags - skipped
         raw = np.empty(value.shape)
         start, block = 0, max(_BLOCK // (lags * self.width), 1)
-        off, count = self._differences(cells, weight, before - size, size, lags)
+        off, count = self._differences(cells, None if whole and seen >= size else weight, before - size, size, lags)
         late = slice(max(size - seen, 0), None)  # rows of the window that came before
         near, paired = off[late].sum(axis=0), count[late].sum(axis=0)
         while start < len(value):
