@@ -71,6 +71,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         release: hysteresis: an event goes on down to this many decades below the threshold.
         adapt: decades the threshold goes up with each event; 0 leaves it where calibration put it.
         reach: decades it may go from there, either way.
+        extrapolate: how many times rarer than calibration supports the rate may be: believed of the tail, not counted.
     """
 
     events: float = 1.0
@@ -80,6 +81,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     release: float = 0.5
     adapt: float = 0.5
     reach: float = 5.0
+    extrapolate: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.events > 0.0 or not self.per_s > 0.0:
@@ -87,6 +89,8 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         for name in ("minimum_s", "separation_s", "release", "adapt", "reach"):
             if getattr(self, name) < 0.0:
                 raise ValueError(f"{name} {getattr(self, name)} must not be negative")
+        if not self.extrapolate >= 1.0:
+            raise ValueError(f"extrapolate {self.extrapolate} must be at least 1, which is no extrapolation")
 
     @property
     def rate_hz(self) -> float:
@@ -283,35 +287,42 @@ def fit_alarm(recipe: Alarm, recordings: Sequence[tuple[NDArray[np.int64], NDArr
     step_s = 10.0 * float(np.median(steps))
     watched_s = float(np.minimum(steps, step_s).sum())
     wanted = recipe.rate_hz * watched_s
-    if wanted < _SUPPORT_MIN * (1.0 - 1e-9):  # asked for exactly that, the last bit is no reason to refuse
+    supported = wanted * recipe.extrapolate
+    if supported < _SUPPORT_MIN * (1.0 - 1e-9):  # asked for exactly that, the last bit is no reason to refuse
         raise ConfigError(
             f"{recipe.events:g} false alarms in {recipe.per_s:g} s cannot be promised from {watched_s:.0f} s of normal "
             f"running, in which only {wanted:.2g} would come: give {_SUPPORT_MIN / recipe.rate_hz:.0f} s, or ask for "
-            f"{_SUPPORT_MIN / watched_s * recipe.per_s:.2g} in {recipe.per_s:g} s"
+            f"{_SUPPORT_MIN / watched_s * recipe.per_s:.2g} in {recipe.per_s:g} s, or set extrapolate "
+            f"{np.ceil(_SUPPORT_MIN / wanted):.0f} and have the rate believed, not counted"
         )
     said = [(time_ns[np.isfinite(decades)], decades[np.isfinite(decades)]) for time_ns, decades in recordings]
-    target = max(wanted, float(_COUNT_MIN))
-    threshold = _threshold_of(recipe, said, target, step_s)
+    threshold, counted = _threshold_of(recipe, said, max(wanted, float(_COUNT_MIN)), step_s)
     # A decade of surprise is a tenth of the rows by its definition: so the rate goes on where counting ends.
-    return Alarming(recipe, threshold + float(np.log10(target / wanted)), step_s)
+    return Alarming(recipe, threshold + max(float(np.log10(counted / wanted)), 0.0), step_s)
 
 
 def _threshold_of(
     recipe: Alarm, recordings: Sequence[tuple[NDArray[np.int64], NDArray[np.float64]]], target: float, step_s: float
-) -> float:
-    """The lowest threshold, searched from above, with at most `target` events; between grid points by the logarithm."""
+) -> tuple[float, float]:
+    """The lowest threshold, searched from above, with at most `target` events, and how many it has.
+
+    Between grid points by the logarithm. Where so many never come, because events of short recordings run into one
+    another as the threshold falls: the highest threshold with the most there are.
+    """
     fixed = msgspec.structs.replace(recipe, adapt=0.0)
     threshold = max(float(decades.max(initial=0.0)) for _, decades in recordings) + _GRID
-    before = 0
+    before, most, highest = 0, 0, threshold
     while threshold > 0.0:
         lower = threshold - _GRID
         alarming = Alarming(fixed, lower, step_s)
         events = sum(_count(alarming, time_ns, decades) for time_ns, decades in recordings)
         if events > target:
             share = np.log(max(target, 1.0) / max(before, 0.5)) / np.log(events / max(before, 0.5))
-            return threshold - _GRID * float(np.clip(share, 0.0, 1.0))
+            return threshold - _GRID * float(np.clip(share, 0.0, 1.0)), target
+        if events > most:
+            most, highest = events, lower
         threshold, before = lower, events
-    return max(threshold, _GRID)
+    return max(highest, _GRID), float(max(most, 1))
 
 
 def _count(alarming: Alarming, time_ns: NDArray[np.int64], decades: NDArray[np.float64]) -> int:

@@ -64,6 +64,32 @@ def test_a_rate_the_calibration_cannot_support_is_refused() -> None:
         fit_alarm(Alarm(), [(time_ns, np.random.default_rng(1).exponential(size=3600))])
 
 
+def extrapolated(events: float, seed: int) -> float:
+    """Events in 40,000 rows with an exponential tail, in which so many were asked for; calibrated with 400 rows."""
+    rng = np.random.default_rng(seed)
+    early, late = rng.exponential(size=400), rng.exponential(size=40_000)
+    made = calibrate(early)
+    alarm = Alarm(events=events, per_s=40_000, separation_s=5.0, adapt=0.0, extrapolate=1000.0)
+    alarming = fit_alarm(alarm, [(np.arange(400) * S, made.surprise(early))])
+    return float(alarming(np.arange(40_000) * S, made.surprise(late)).begins.sum())
+
+
+def test_a_rarer_rate_is_believed_where_it_is_asked_for() -> None:
+    """From 400 rows one event in 4000 is extrapolated: at most twice as many come, in the median of recordings.
+
+    The tail is never taken for shorter than exponential, so it errs towards fewer. Control: the rate those rows support
+    without (two in their length) has many times as many events.
+    """
+    assert np.median([extrapolated(10.0, seed) for seed in range(15)]) <= 20.0
+    assert np.median([extrapolated(200.0, seed) for seed in range(5)]) > 100.0
+
+
+def test_an_extrapolation_is_at_least_one() -> None:
+    """Less than counting supports is no extrapolation."""
+    with pytest.raises(ValueError, match="extrapolate"):
+        Alarm(extrapolate=0.5)
+
+
 fixed = Alarming(Alarm(adapt=0.0, minimum_s=2.0, separation_s=3.0, release=1.0), threshold=2.0, step_s=10.0)
 
 

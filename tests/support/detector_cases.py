@@ -48,7 +48,7 @@ CASES = {
     "innovation, Holt, joint": Innovation(trend=0.1, joint=True, mean_rows=3),
     "innovation, given": Innovation(smoothing=0.0, joint=True),
     "chart": Chart(),
-    "chart, fixed": Chart(smoothing=0.1, memory_rows=0, scaling="standard"),
+    "chart, fixed": Chart(smoothing=0.1, memory_rows=0, power=1, scaling="standard"),
     "cusum": Cusum(),
     "page-hinkley": Cusum(against="mean", memory_rows=50),
     "novelty of rows": Novelty(rows=1, memory_rows=300),

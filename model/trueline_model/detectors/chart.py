@@ -15,12 +15,13 @@ The reference follows less, the stranger a channel and the row are (after Gelper
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from trueline_model.arrays import array
 from trueline_model.detectors.settings import DetectorSettings, ScaledDetector, judged, training
+from trueline_wire.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +36,9 @@ __all__ = ["Chart", "ChartDetector", "autocorrelation_rows"]
 _NORMAL = 3.84
 """95 % of chi-square with one degree: what is below counts as normal, and the reference follows it whole."""
 
+_SHRUNK = 0.1
+"""Of the correlations measured, so much is taken for chance (after Ledoit and Wolf)."""
+
 _WINDOW = 5.0
 """Autocorrelation is summed over so many times its own time (Sokal)."""
 
@@ -45,10 +49,13 @@ class Chart(DetectorSettings, frozen=True, kw_only=True, tag="chart"):
     Attributes:
         smoothing: weight of the newest row, above 0 and at most 1; smaller finds smaller shifts, later.
         memory_rows: time constant of the reference; 0 for one that stays at the centre of training.
+        power: 2 for the mean u^2 of the channels, which one strange channel of many can raise; 1 for the mean |u|, for
+            which several must agree: one channel that drifted further than ever in training says less.
     """
 
     smoothing: float = 0.2
     memory_rows: int = 50
+    power: Literal[1, 2] = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,21 +69,29 @@ class Chart(DetectorSettings, frozen=True, kw_only=True, tag="chart"):
         scale, z, _ = training(self, series)
         scaled = [scale(each.value, each.valid) for each in series]
         centre = Begun(np.zeros(z.shape[1]), np.zeros(z.shape[1]))
-        squares = np.zeros(z.shape[1])
+        together = np.zeros((z.shape[1], z.shape[1]))
         for part, each in zip(scaled, series, strict=True):
-            squares += (self.follow(part, each.valid, centre, None)[0] ** 2).sum(axis=0)
+            difference, _ = self.follow(part, each.valid, centre, None)
+            together += difference.T @ difference
+        squares = np.diag(together)
         white = self.smoothing / (2.0 - self.smoothing)  # of a channel at rest, by the floor of its scale
         variance = np.where(squares > 0.0, squares / len(z), white)
         independent = len(z) / autocorrelation_rows(scaled)
         freedom = np.maximum(independent - 1.0, 1.0)
-        return ChartDetector(self, scale, variance * (independent + 1.0) / freedom, freedom)
+        moves = np.sqrt(np.where(squares > 0.0, squares, 1.0))
+        correlation = (1.0 - _SHRUNK) * together / np.outer(moves, moves)
+        np.fill_diagonal(correlation, 1.0)
+        return ChartDetector(self, scale, variance * (independent + 1.0) / freedom, freedom, correlation)
 
     def detector(self, arrays: Mapping[str, NDArray[Any]]) -> ChartDetector:
         """As `Recipe`."""
         scale = self.scale(arrays)
         shape = scale.centre.shape
         variance, freedom = array(arrays, "variance", 1, shape), array(arrays, "freedom", 1, shape)
-        return ChartDetector(self, scale, variance, freedom)
+        correlation = array(arrays, "correlation", 2, shape * 2)
+        if not (np.all(variance > 0.0) and np.all(freedom > 0.0) and np.linalg.eigvalsh(correlation)[0] > 0.0):
+            raise ConfigError("variance, freedom and correlation of the chart must be above 0: make the package again")
+        return ChartDetector(self, scale, variance, freedom, correlation)
 
     def follow(
         self, z: NDArray[np.float64], valid: NDArray[np.bool_], begun: Begun, judge: Judge | None
@@ -133,10 +148,11 @@ class Judge:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChartDetector(ScaledDetector[Chart]):
-    """Fitted scale; variance (k,) of the difference from the reference, and its degrees of freedom (k,)."""
+    """Fitted scale; of the difference from the reference variance, degrees of freedom (k,), and correlation (k, k)."""
 
     variance: NDArray[np.float64]
     freedom: NDArray[np.float64]
+    correlation: NDArray[np.float64]
 
     @property
     def warm_up(self) -> int:
@@ -144,19 +160,38 @@ class ChartDetector(ScaledDetector[Chart]):
         return 0
 
     def score(self, value: NDArray[np.float64], valid: NDArray[np.bool_], state: State | None = None) -> Scored:
-        """As `Detector`: the mean deviance of the channels there, about 1 in normal running."""
+        """As `Detector`: the mean u^2 or |u| of the channels there, about 1 in normal running."""
         nothing = np.zeros(self.width)
         begun = Begun(nothing, nothing) if state is None else Begun(state["smooth"], state["reference"])
         judge = Judge(self.variance, self.freedom)
         difference, ended = self.recipe.follow(self.scale(value, valid), valid, begun, judge)
         count = valid.sum(axis=1, keepdims=True)
         contribution = np.full(valid.shape, np.nan)
-        np.divide(np.where(valid, judge(difference), 0.0), count, out=contribution, where=count > 0)
+        np.divide(np.where(valid, self._counted(judge(difference)), 0.0), count, out=contribution, where=count > 0)
         return judged(contribution, ended._asdict())
+
+    def imagined(self, rows: int, seed: int = 0) -> NDArray[np.float64]:
+        """Scores (rows,) of normal running as the chart's own model has it, for rates too rare to be counted.
+
+        What it has been said to know is u, nearly normal with unit variance; channels go together as in training, and
+        rows as an EWMA of independent ones do (Roberts 1959), which makes as many events of a given share of rows as
+        can be.
+        """
+        rng = np.random.default_rng(seed)
+        root = np.linalg.cholesky(self.correlation)
+        memory = 1.0 - self.recipe.smoothing
+        shock = rng.standard_normal((rows, self.width)) @ root.T
+        shock[1:] *= np.sqrt(1.0 - memory**2)
+        for i in range(1, rows):
+            shock[i] += memory * shock[i - 1]
+        return np.asarray(self._counted(shock**2).mean(axis=1))
+
+    def _counted(self, squares: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.sqrt(squares) if self.recipe.power == 1 else squares
 
     def parts(self) -> Parts:
         """As `Detector`."""
-        return self.kept(variance=self.variance, freedom=self.freedom)
+        return self.kept(variance=self.variance, freedom=self.freedom, correlation=self.correlation)
 
 
 def autocorrelation_rows(scaled: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
