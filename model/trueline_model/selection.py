@@ -11,6 +11,9 @@ of a list, but one standing ensemble of three plain questions that are hard to b
 vadis, unsupervised time series anomaly detection?", ICML 2024): how far from the centre, how far along the correlations
 of normal running, how far from any window of it. Another is taken where it finds clearly more: half again as much, and
 more in three of four trials.
+
+Of several channels in fewer than `SHORT_ROWS` rows the standing choice is the chart in which channels must agree: the
+one detector that knows how little it knows of a channel that wanders, and whose alarms need no count (`believed`).
 """
 
 from __future__ import annotations
@@ -33,11 +36,25 @@ if TYPE_CHECKING:
     from trueline_model.detector import Recipe
     from trueline_model.series import Series
 
-__all__ = ["STANDING", "Candidate", "average_precision", "best", "candidates", "rank", "standing"]
+__all__ = [
+    "SHORT_ROWS",
+    "STANDING",
+    "Candidate",
+    "average_precision",
+    "best",
+    "candidates",
+    "rank",
+    "standing",
+    "standing_name",
+]
 
 STANDING: Final = "ensemble"
 """Name of the ensemble taken where nothing speaks clearly for another."""
 
+SHORT_ROWS: Final = 1000
+"""Of training: with fewer, neither a rare alarm can be counted nor a choice be tried."""
+
+_SHORT: Final = "chart-agreed"
 _CUTS: Final = ((0.4, 0.7), (0.7, 1.0))
 """Of the rows: fitted to all before the first, scored from there to the second (Bergmeir and Benitez, Information
 Sciences 191 (2012): the order of time is kept)."""
@@ -79,6 +96,11 @@ def standing(width: int) -> tuple[Deviation | Novelty | Patches | Pca, ...]:
     return _square(), Pca(statistic="t2", mean_rows=5, clip=10.0, scaling="standard"), _patches(width)
 
 
+def standing_name(rows: int, width: int) -> str:
+    """What is taken of so many rows of so many channels where nothing speaks clearly for another."""
+    return _SHORT if rows < SHORT_ROWS and width > 1 else STANDING
+
+
 def candidates(width: int) -> dict[str, Recipe]:
     """The recipes there are for `width` channels, by the names the command line knows."""
     members = standing(width)
@@ -96,6 +118,7 @@ def candidates(width: int) -> dict[str, Recipe]:
         "innovation": Innovation(mean_rows=5, scaling="standard"),
         "innovation-holt": Innovation(trend=0.1, mean_rows=5, scaling="standard"),
         "chart": Chart(),
+        _SHORT: Chart(power=1),
         "cusum": Cusum(scaling="standard"),
         "page-hinkley": Cusum(against="mean", scaling="standard"),
         "patches": _patches(width),

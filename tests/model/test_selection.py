@@ -10,9 +10,18 @@ from detector_cases import normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trueline_model.detectors import Cusum, Deviation, Ensemble, Patches, Pca
+from trueline_model.detectors import Chart, Cusum, Deviation, Ensemble, Patches, Pca
 from trueline_model.injection import KINDS, inject
-from trueline_model.selection import STANDING, Candidate, average_precision, best, candidates, rank
+from trueline_model.selection import (
+    SHORT_ROWS,
+    STANDING,
+    Candidate,
+    average_precision,
+    best,
+    candidates,
+    rank,
+    standing_name,
+)
 from trueline_model.series import make_series
 from trueline_wire.errors import ConfigError
 
@@ -121,3 +130,12 @@ def test_precision_of_chance() -> None:
     rng = np.random.default_rng(1)
     label = rng.random(20_000) < 0.1
     assert abs(average_precision(label, rng.random(20_000)) - 0.1) < 0.01
+
+
+def test_little_training_of_several_channels_stands_by_the_chart() -> None:
+    """Of few rows the standing choice is the detector that knows how little it knows; of many, or of one channel, not.
+
+    It is among the candidates, so it can be taken.
+    """
+    assert isinstance(candidates(8)[standing_name(SHORT_ROWS - 1, 8)], Chart)
+    assert standing_name(SHORT_ROWS, 8) == standing_name(SHORT_ROWS - 1, 1) == STANDING

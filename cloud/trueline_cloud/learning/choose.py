@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from trueline_cloud.learning.made import Budget, cost
-from trueline_model.selection import STANDING, best, candidates, rank
+from trueline_model.selection import STANDING, best, candidates, rank, standing_name
 from trueline_wire.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -128,11 +128,12 @@ def choose(
             f"no model is within {budget.size_kb:g} KB and {budget.latency_us:g} us on {first.value.shape[1]} "
             "channels: raise --budget-kb or --budget-us, or name fewer channels"
         )
-    return _ordered(ranked, found)
+    rows = min(sum(map(len, own)) for own in recordings)
+    return _ordered(ranked, found, standing_name(rows, first.value.shape[1]))
 
 
-def _ordered(ranked: Sequence[Candidate], found: Mapping[str, Choice]) -> list[Choice]:
+def _ordered(ranked: Sequence[Candidate], found: Mapping[str, Choice], standing: str) -> list[Choice]:
     """The one to take, then the others by merit."""
     by_merit = sorted(ranked, key=lambda each: -each.precision)
-    taken = best(by_merit)
+    taken = best(by_merit, standing)
     return [found[taken.name], *(found[each.name] for each in by_merit if each is not taken)]
