@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 from _detect_case import Case, LabelledSet, ScoredCase, mean_of
-from _detect_watch import SEPARATION_ROWS, TRAINING_EVENTS
 
 from trueline_model.alarm import Alarm, Alarming, fit_alarm
 from trueline_model.conformal import calibrate
@@ -41,6 +40,10 @@ if TYPE_CHECKING:
 FALSE_POSITIVE = 0.11
 FAR = 3.0
 PROBATION = 0.15
+TRAINING_EVENTS = 2.0
+"""Of false alarms, in the training part: the fewest it supports."""
+
+SEPARATION_ROWS = 50
 RESTS = 5
 """Of the training part, how long a detector is silent after it spoke."""
 
