@@ -57,7 +57,9 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Starts a broker, the cloud with its page, and a few real agents whose sensors are simulated: with values out "
         "of range, cells left empty and a sensor that sticks. Every 40 s the broker is stopped for 8 s: pending "
-        "climbs, and drains when it is back. At the end every row is exported and counted. "
+        "climbs, and drains when it is back. A model for each of the first three pumps is trained beforehand; faults "
+        "of sensors and anomalies of the process are injected there, and the page marks which is which. "
+        "At the end every row is exported and counted. "
         "Exit code 0: all that was spooled is stored or accounted for, nothing twice. 1: not so. 2: it did not run."
     )
     parser.add_argument("--devices", type=count, default=3, metavar="N", help="agents (3)")

@@ -1,7 +1,8 @@
 """The demo: broker, cloud with its page, and a small fleet of real agents, in one folder and one terminal.
 
-Promises: agents, cloud and broker are the real programs, started as a user would start them; the verdict is counted
-(`verdict`), never assumed; Ctrl-C leaves nothing behind. Only the sensors are simulated.
+Promises: agents, cloud and broker are the real programs, started as a user would start them, and so are the models that
+watch the pumps; the verdict is counted (`verdict`, `demo_findings`), never assumed; Ctrl-C leaves nothing behind. Only
+the sensors are simulated, and what goes wrong with them and the process.
 """
 
 from __future__ import annotations
@@ -13,22 +14,27 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from trueline_sim.children import free_port, wait_until
+from trueline_sim.demo_findings import count_findings, in_words
 from trueline_sim.demo_fleet import (
+    NORMAL_S,
     PUMP_HZ,
+    PUMP_SPEED,
     ROOM_HZ,
     ROOM_SPEED,
     STREAMS,
+    Devices,
     device_names,
     device_streams,
     record_s,
     without_rows,
 )
+from trueline_sim.demo_models import install_models, stored_streams, watched
 from trueline_sim.processes import Agent, BrokerKind, Child, Site
 from trueline_sim.verdict import Verdict, count_export, judge
 from trueline_sim.watch import Snapshot, Watch
@@ -48,6 +54,7 @@ _OUTAGE_FOR_S: Final = 8.0
 _BEGIN_S: Final = 60.0
 _DRAIN_S: Final = 90.0
 _STOP_S: Final = 30.0
+_TOLD_NS: Final = 120 * 10**9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +110,8 @@ class Demo:
         self._last = Snapshot()
         self._backlog: tuple[int, float] | None = None
         self._start_s = 0.0
+        self._devices = Devices({}, {}, [], 0)
+        self._told: Final[dict[tuple[Any, ...], str]] = {}
 
     def run(self) -> Verdict:
         """Everything, from the broker's start to the verdict.
@@ -124,16 +133,23 @@ class Demo:
                 )
             )
             self._say("starting broker and cloud ..." if site.has_broker else "starting the cloud ...")
-            with ThreadPoolExecutor(1) as recorder:  # while broker and cloud start
-                streams = recorder.submit(
+            with ThreadPoolExecutor(1) as beside:  # while broker and cloud start
+                recorded = beside.submit(
                     device_streams,
                     device_names(self._settings.devices),
                     site.folder / "recordings",
                     seed=self._settings.seed,
                     seconds=record_s(self._settings.devices, self._settings.seconds),
                 )
+                models = beside.submit(lambda: install_models(site, recorded.result().normal))
                 site.start()
-                watch = self._add_agents(site, streams)
+                watch = self._add_agents(site, recorded)
+                self._devices = recorded.result()
+                if self._devices.normal:
+                    self._say("training a model of normal running for each pump ...")
+                for name, model in models.result().items():
+                    pump, *others = self._devices.streams[name]
+                    site.agents[name].rewrite({"stream": [watched(pump, model, site.cloud_key), *others]})
             self._introduce(site)
             for agent in site.agents.values():
                 agent.start(*(["--until-drained"] if self._settings.seconds is not None else []))
@@ -141,12 +157,13 @@ class Demo:
             try:
                 wait_until(lambda: self._has_begun(site, watch), "the first readings", _BEGIN_S)
                 self._start_s = time.monotonic()
+                self._announce(site)
                 self._look_on(site, watch)
             except KeyboardInterrupt:
                 self._say("stopping: agents first, so that what is sampled is spooled ...")
             return self._finish(site)
 
-    def _add_agents(self, site: Site, streams: Future[dict[str, list[dict[str, Any]]]]) -> Watch:
+    def _add_agents(self, site: Site, recorded: Future[Devices]) -> Watch:
         names = device_names(self._settings.devices)
         ports = {name: free_port() for name in names}
         key = site.cloud_key
@@ -154,7 +171,7 @@ class Demo:
 
         def add(name: str) -> Agent:
             metrics = {"host": "127.0.0.1", "port": ports[name]}
-            return site.add_agent(name, streams.result()[name], frame=_FRAME, extra={"metrics": metrics})
+            return site.add_agent(name, recorded.result().streams[name], frame=_FRAME, extra={"metrics": metrics})
 
         with ThreadPoolExecutor(_START_AT_ONCE) as pool:
             agents = list(pool.map(add, names))
@@ -177,9 +194,12 @@ class Demo:
         self._say(
             f"  devices  {names[0]}{' to ' + names[-1] if len(names) > 1 else ''}: real agents, simulated sensors"
         )
-        self._say(f"           pump: a water loop, 4 channels at {PUMP_HZ:g} Hz")
+        self._say(f"           pump: a water loop, 4 channels at {PUMP_HZ:g} Hz, time x {PUMP_SPEED:g}")
         self._say(f"           room: a greenhouse or a cold box, 4 channels at {ROOM_HZ:g} Hz, time x {ROOM_SPEED:g}")
         self._say("           sensors stick, spike, drift and fall silent; recordings/labels.csv says when")
+        if self._devices.normal:
+            hours, count = NORMAL_S / 3600.0, len(self._devices.normal)
+            self._say(f"  models   {count}, one for each pump, trained on {hours:g} hours in which all was well")
         if self._settings.seconds is None:
             self._say(f"           recordings end after {record_s(len(names), None) / 60:.0f} minutes")
         if self._settings.folder:
@@ -196,6 +216,15 @@ class Demo:
         elif self._settings.outages and self._settings.seconds is None:
             gate, name = (site.broker, "broker") if site.has_broker else (site.cloud, "cloud")
             self._plan_outage(gate, name, _OUTAGE_EVERY_S / 2)
+
+    def _announce(self, site: Site) -> None:
+        """Say what is injected when it is: an agent's first rows are seen as its first frame."""
+        names, ahead_s = list(site.agents), _FRAME["interval_s"]
+        for one in self._devices.injected:
+            what = f"{one.channel} sensor at fault" if one.channel else "process anomaly"
+            kind, lasts_s = one.kind.replace("_", " "), one.end_s - one.start_s
+            text = f"{names[one.device]}: injected: {what} ({kind}) for {lasts_s:g} s"
+            self._at(max(one.start_s - ahead_s, 0.0), text, lambda: None)
 
     def _plan_kills(self, site: Site) -> None:
         """Each victim dies at a seeded moment in a part of its own of the time, and is back a second later."""
@@ -230,6 +259,14 @@ class Demo:
             )
             self._backlog = None
 
+    def _tell_events(self, events: list[dict[str, Any]]) -> None:
+        for event in events:
+            name, text = (event["device"], event["stream"], event["begun_us"]), in_words(event)
+            if self._told.get(name) != text:
+                again = ", at second sight" if name in self._told else ""
+                self._say(f"{self._elapsed_s():5.0f} s  {text}{again}")
+                self._told[name] = text
+
     def _at(self, at_s: float, what: str, do: Callable[[], object]) -> None:
         heapq.heappush(self._events, Event(at_s, what, do))
 
@@ -252,6 +289,7 @@ class Demo:
             self._check_alive(site)
             self._last = watch.snapshot()
             self._tell_drained(self._last)
+            self._tell_events(watch.events(time.time_ns() - _TOLD_NS))
             self._show(self._last, site)
             if limit_s is not None and not self._events and not any(a.alive for a in site.agents.values()):
                 return
@@ -275,13 +313,23 @@ class Demo:
     def _finish(self, site: Site) -> Verdict:
         results = self._last_words(site)
         lanes = site.ledger()
-        self._say(f"exporting {len(site.agents) * len(STREAMS)} streams and counting ...")
-        pairs = [(device, stream) for device in site.agents for stream in STREAMS]
+        pairs = stored_streams(lanes)
+        self._say(f"exporting {len(pairs)} streams and counting ...")
         folder = site.folder / "export"
         folder.mkdir(exist_ok=True)
         with ThreadPoolExecutor(_START_AT_ONCE) as pool:
             paths = list(pool.map(lambda p: site.export(p[0], p[1], folder / f"{p[0]}.{p[1]}.parquet"), pairs))
-        return judge(results, lanes, [count_export(path) for path in paths])
+        exports = [count_export(path) for path in paths]
+        findings = count_findings(
+            self._devices.injected,
+            site.events(),
+            devices=list(site.agents),
+            start_ns=self._devices.start_ns,
+            seen_ns={
+                d: found.last_ns for (d, stream), found in zip(pairs, exports, strict=True) if stream == STREAMS[0]
+            },
+        )
+        return replace(judge(results, lanes, exports), findings=findings)
 
     def _last_words(self, site: Site) -> list[dict[str, Any]]:
         """Stop the agents; what they say of themselves. What still waits in their spools is sent first."""

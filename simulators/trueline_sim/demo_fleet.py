@@ -1,9 +1,10 @@
 """The demo's devices: what they measure, and what is wrong with it so that the flags have something to say.
 
 Every device has two streams, replayed in real time from recordings of worlds: `pump`, a water loop; and `room`, a
-greenhouse or a cold box, by turns, where an hour passes in a minute so that there is something to see. Sensors have
-their datasheets' errors and break in labelled ways (`labels.csv` beside the recordings); rows are never lost or doubled
-before the agent reads them, so that whatever the cloud misses has been lost by us.
+greenhouse or a cold box, by turns, where time passes faster so that there is something to see. Sensors have their
+datasheets' errors and break in labelled ways (`labels.csv` beside the recordings): in rooms as they are drawn, at pumps
+by the schedule of `demo_injections`, after two hours of normal running for a model to learn from. Rows are never lost
+or doubled before the agent reads them, so that whatever the cloud misses has been lost by us.
 
 Promises: the same seed and devices give the same values. Refuses to know how an agent finds the faults.
 """
@@ -12,23 +13,49 @@ from __future__ import annotations
 
 import csv
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from trueline_sim.block import Grid
+from trueline_sim.demo_injections import injections
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from trueline_sim.demo_injections import Injection
+    from trueline_sim.faults.fault import Fault
+    from trueline_sim.truth.scenario import ProcessAnomaly, Scenario
     from trueline_sim.world import World
 
-__all__ = ["PUMP_HZ", "ROOM_HZ", "ROOM_SPEED", "STREAMS", "device_names", "device_streams", "record_s", "without_rows"]
+__all__ = [
+    "NORMAL_S",
+    "PUMP_HZ",
+    "PUMP_SPEED",
+    "ROOM_HZ",
+    "ROOM_SPEED",
+    "STREAMS",
+    "WATCHED_MAX",
+    "Devices",
+    "device_names",
+    "device_streams",
+    "record_s",
+    "without_rows",
+]
 
 STREAMS: Final = ("pump", "room")
 PUMP_HZ: Final = 20.0
+PUMP_SPEED: Final = 10.0
 ROOM_HZ: Final = 5.0
 ROOM_SPEED: Final = 60.0
+
+WATCHED_MAX: Final = 3
+"""So many pumps have a model and a schedule of what goes wrong: each model costs seconds at the start."""
+
+NORMAL_S: Final = 7200.0
+"""How long all is well before the demo begins, in the recording's time; there is none before a run too short to show
+an event."""
 
 LABELS: Final = ("device", "stream", "channel", "kind", "is_process", "start_ns", "end_ns", "magnitude")
 
@@ -94,10 +121,25 @@ def record_s(devices: int, seconds: float | None) -> float:
     return seconds or min(2700.0, max(_DEVICE_SECONDS_MAX / devices, _RECORDED_MIN_S))
 
 
-def device_streams(
-    devices: Sequence[str], folder: Path, *, seed: int, seconds: float
-) -> dict[str, list[dict[str, Any]]]:
-    """The `[[stream]]` tables of all devices; writes their recordings and the labels into the folder.
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """What the demo's devices measure.
+
+    Attributes:
+        streams: the `[[stream]]` tables of each.
+        normal: normal running of the pumps that shall have a model: a recording of the time before.
+        injected: what goes wrong at those pumps.
+        start_ns: time of the first reading.
+    """
+
+    streams: dict[str, list[dict[str, Any]]]
+    normal: dict[str, Path]
+    injected: list[Injection]
+    start_ns: int
+
+
+def device_streams(devices: Sequence[str], folder: Path, *, seed: int, seconds: float) -> Devices:
+    """Write the recordings of all devices, and the labels, into the folder.
 
     Args:
         devices: their ids.
@@ -107,23 +149,32 @@ def device_streams(
     """
     folder.mkdir(parents=True, exist_ok=True)
     start_ns = time.time_ns()
-    streams: dict[str, list[dict[str, Any]]] = {device: [] for device in devices}
+    names = list(devices)
+    made = Devices({name: [] for name in names}, {}, injections(min(len(names), WATCHED_MAX), seconds), start_ns)
     with (folder / "labels.csv").open("w", newline="") as file:
         labels = csv.writer(file)
         labels.writerow(LABELS)
-        rooms = [("room", ROOM_HZ, ROOM_SPEED, kind, list(devices)[turn::2]) for turn, kind in enumerate(_ROOMS)]
-        worlds = [("pump", PUMP_HZ, 1.0, _PUMP, list(devices)), *rooms]
-        for number, (stream, rate_hz, speed, kind, mine) in enumerate(worlds):
+        normal_s = NORMAL_S if made.injected else 0.0
+        rooms = [("room", ROOM_HZ, ROOM_SPEED, kind, names[turn::2], 0.0) for turn, kind in enumerate(_ROOMS)]
+        pumps = [
+            ("pump", PUMP_HZ, PUMP_SPEED, _PUMP, names[:WATCHED_MAX], normal_s),
+            ("pump", PUMP_HZ, PUMP_SPEED, _PUMP, names[WATCHED_MAX:], 0.0),
+        ]
+        for number, (stream, rate_hz, speed, kind, mine, before_s) in enumerate([*pumps, *rooms]):
             if not mine:
                 continue
-            grid = Grid(start_ns, 1.0 / rate_hz, max(round(seconds * rate_hz), 1))
-            world = _world(kind, grid, speed, devices=len(mine), seed=seed + number)
-            paths = [folder / f"{device}.{stream}.csv" for device in mine]
-            _write(world, kind, grid, paths)
+            before, steps = round(before_s * rate_hz), max(round(seconds * rate_hz), 1)
+            grid = Grid(start_ns - before * round(_NS / rate_hz), 1.0 / rate_hz, before + steps)
+            scheduled = made.injected if before else None
+            world = _world(kind, grid, speed, devices=len(mine), seed=seed + number, first=before, scheduled=scheduled)
+            paths = [folder / f"{name}.{stream}.csv" for name in mine]
+            normal = [folder / f"{name}.{stream}.normal.parquet" for name in mine] if before else []
+            _write(world, kind, grid, paths, normal)
+            made.normal.update(zip(mine, normal, strict=False))
             labels.writerows(_labels(world, kind, grid, stream, mine))
-            for device, path in zip(mine, paths, strict=True):
-                streams[device].append(_table(stream, kind, world, path))
-    return streams
+            for name, path in zip(mine, paths, strict=True):
+                made.streams[name].append(_table(stream, kind, world, path))
+    return made
 
 
 def without_rows(streams: list[dict[str, Any]]) -> dict[str, Any]:
@@ -138,8 +189,21 @@ def without_rows(streams: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _world(kind: _Kind, grid: Grid, speed: float, *, devices: int, seed: int) -> World:
-    """A world whose clock runs `speed` times as fast as the grid's; only faults of values are drawn."""
+def _world(
+    kind: _Kind,
+    grid: Grid,
+    speed: float,
+    *,
+    devices: int,
+    seed: int,
+    first: int,
+    scheduled: Sequence[Injection] | None,
+) -> World:
+    """A world whose clock runs `speed` times as fast as the grid's.
+
+    What goes wrong in it is what is scheduled, in seconds after step `first`; where nothing is, it is drawn, but for
+    faults of rows.
+    """
     from trueline_sim.faults.draw import draw_faults  # noqa: PLC0415 - scipy takes a second: while others start
     from trueline_sim.faults.fault import VALUE_KINDS  # noqa: PLC0415 - as above
     from trueline_sim.truth import SCENARIOS  # noqa: PLC0415 - as above
@@ -147,13 +211,17 @@ def _world(kind: _Kind, grid: Grid, speed: float, *, devices: int, seed: int) ->
 
     scenario = SCENARIOS[kind.scenario]
     world_grid = Grid(grid.start_ns, grid.interval_s * speed, grid.steps)
-    drawn = draw_faults(
-        channels=len(scenario.measurands),
-        devices=devices,
-        grid=world_grid,
-        seed=seed,
-        per_10000_rows=_FAULTS_PER_10000_ROWS,
-    )
+    anomalies: bool | Sequence[ProcessAnomaly] = True
+    if scheduled is not None:
+        faults, anomalies = _scheduled(scenario, scheduled, world_grid.time_ns(first), speed)
+    else:
+        faults = draw_faults(
+            channels=len(scenario.measurands),
+            devices=devices,
+            grid=world_grid,
+            seed=seed,
+            per_10000_rows=_FAULTS_PER_10000_ROWS,
+        )
     return World(
         scenario,
         devices=devices,
@@ -161,29 +229,57 @@ def _world(kind: _Kind, grid: Grid, speed: float, *, devices: int, seed: int) ->
         steps=grid.steps,
         start_ns=grid.start_ns,
         interval_s=world_grid.interval_s,
-        faults=[fault for fault in drawn if fault.kind in VALUE_KINDS],
+        faults=[fault for fault in faults if fault.kind in VALUE_KINDS],
+        anomalies=anomalies,
     )
 
 
-def _write(world: World, kind: _Kind, grid: Grid, paths: Sequence[Path]) -> None:
-    """A CSV file for each device: `time` in whole ns since 1970, then channels; empty where nothing was measured."""
+def _scheduled(
+    scenario: Scenario, scheduled: Sequence[Injection], start_ns: int, speed: float
+) -> tuple[list[Fault], list[ProcessAnomaly]]:
+    """A schedule in the world's own time."""
+    from trueline_sim.faults.fault import Fault  # noqa: PLC0415 - as above
+    from trueline_sim.truth.scenario import ProcessAnomaly  # noqa: PLC0415 - as above
+
+    names = [measurand.name for measurand in scenario.measurands]
+    faults, anomalies = [], []
+    for one in scheduled:
+        first_ns, last_ns = (start_ns + round(at_s * speed * _NS) for at_s in (one.start_s, one.end_s))
+        if one.channel:
+            faults.append(Fault(one.kind, one.device, names.index(one.channel), first_ns, last_ns, one.magnitude))
+        else:
+            anomalies.append(ProcessAnomaly(one.kind, one.device, first_ns, last_ns, one.magnitude))
+    return faults, anomalies
+
+
+def _write(world: World, kind: _Kind, grid: Grid, paths: Sequence[Path], normal: Sequence[Path]) -> None:
+    """A CSV file for each device: `time` in whole ns since 1970, then channels; empty where nothing was measured.
+
+    Where normal running is asked for, it comes first, and goes into Parquet files with the channels' units.
+    """
     import numpy as np  # noqa: PLC0415 - as the worlds
     import pyarrow as pa  # noqa: PLC0415 - as above
     import pyarrow.csv as pa_csv  # noqa: PLC0415 - as above
+    import pyarrow.parquet as pq  # noqa: PLC0415 - as above
 
     names = [channel.name for channel in world.channels]
     columns = [names.index(name) for name in kind.channels]
-    schema = pa.schema([("time", pa.int64()), *((name, pa.float64()) for name in kind.channels)])
-    writers = [pa_csv.CSVWriter(path, schema) for path in paths]
-    for block in world:
-        times = pa.array(grid.times_ns(block.first_step, len(block)))
-        # The double nearest to each decimal, as a device would print it.
-        shown = np.round(block.raw[:, :, columns], _DECIMALS)
-        for device, writer in enumerate(writers):
-            cells = [pa.array(shown[:, device, column], from_pandas=True) for column in range(len(columns))]
-            writer.write_table(pa.table([times, *cells], schema=schema))
-    for writer in writers:
-        writer.close()
+    units = [{"unit": world.channels[column].unit} for column in columns]
+    fields = [pa.field(name, pa.float64(), metadata=unit) for name, unit in zip(kind.channels, units, strict=True)]
+    schema = pa.schema([("time", pa.int64()), *fields])
+    before = round(NORMAL_S / grid.interval_s) if normal else 0
+    with ExitStack() as stack:
+        files = [stack.enter_context(pa_csv.CSVWriter(path, schema)) for path in paths]
+        histories = [stack.enter_context(pq.ParquetWriter(path, schema)) for path in normal]
+        for block in world:
+            times = grid.times_ns(block.first_step, len(block))
+            # The double nearest to each decimal, as a device would print it.
+            shown = np.round(block.raw[:, :, columns], _DECIMALS)
+            cut = min(max(before - block.first_step, 0), len(block))
+            for writers, rows in ((histories, slice(0, cut)), (files, slice(cut, None))):
+                for device, writer in enumerate(writers if len(times[rows]) else ()):
+                    cells = [pa.array(shown[rows, device, j], from_pandas=True) for j in range(len(columns))]
+                    writer.write_table(pa.table([pa.array(times[rows]), *cells], schema=schema))
 
 
 def _labels(

@@ -38,6 +38,7 @@ BrokerKind = Literal["auto", "mosquitto", "amqtt"]
 LinkKind = Literal["mqtt", "coap"]
 
 _EDGE: Final = (sys.executable, "-m", "trueline_edge")
+_EVENTS_MAX: Final = 100_000
 _CLOUD: Final = (sys.executable, "-m", "trueline_cloud")
 
 
@@ -302,6 +303,12 @@ class Site:
         found: Any = json.loads(text)
         lanes: list[dict[str, Any]] = found["lanes"] if isinstance(found, dict) else found
         return lanes
+
+    def events(self) -> list[dict[str, Any]]:
+        """What `trueline-cloud events --json` says of all devices, the newest first."""
+        where = ["--config", str(self.cloud.config), "--limit", str(_EVENTS_MAX)]
+        found: list[dict[str, Any]] = json.loads(self.cloud.command("events", *where, "--json"))["events"]
+        return found
 
     def export(self, device: str, stream: str, out: Path) -> Path:
         """What `trueline-cloud export` writes of one stream: CSV or Parquet, by the name of `out`."""

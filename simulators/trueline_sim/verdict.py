@@ -6,11 +6,13 @@ assumed. A row stored twice is a duplicate even where the totals agree. Refuses 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
+
+from trueline_sim.demo_findings import Findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,13 +28,24 @@ class Exported(NamedTuple):
     """Different rows (one sampling of all channels at one time)."""
     doubled: int
     """Rows that are there once more than they should be."""
+    events: bool = False
+    """They tell of events: copies of rows that another stream holds, beside what was said of them."""
+    last_ns: int = 0
+    """Time of the last one."""
 
 
 def count_export(path: Path) -> Exported:
-    """Count the rows of one stream's Parquet export, by their times: our sources never sample twice at one time."""
-    times = np.asarray(pq.read_table(path, columns=["time_ns"])["time_ns"])
-    rows = len(np.unique(times))
-    return Exported(rows, len(times) - rows)
+    """Count the rows of one stream's Parquet export, by their times: our sources never sample twice at one time.
+
+    A row that tells of an event is another one for each event and phase it is told with.
+    """
+    names = pq.read_schema(path).names
+    said = [name for name in names if name.endswith((".event.begun", ".event.phase"))]
+    table = pq.read_table(path, columns=["time_ns", *said])
+    times = np.asarray(table["time_ns"])
+    keys = np.stack([times, *(np.asarray(table[name]).astype(np.int64) for name in said)])
+    rows = len(np.unique(keys, axis=1).T)
+    return Exported(rows, len(times) - rows, events=bool(said), last_ns=int(times.max(initial=0)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +60,11 @@ class Verdict:
         dropped_by_reason: rows that are accounted for without being stored, and why.
         missing: spooled, not stored, and not accounted for.
         duplicates: rows stored twice, in the export.
+        event_rows: of those stored, the ones that tell of events.
         waiting: rows still in the spools when the agents stopped.
         bytes_per_value: whole signed messages as stored, over values stored.
         ledgers: lanes by the ledger's own verdict.
+        findings: what was found of what was injected; not part of `ok`, which is about delivery.
         ok: spooled = stored + dropped, sampled = spooled + lost before the spool, nothing missing, nothing twice.
     """
 
@@ -60,10 +75,12 @@ class Verdict:
     dropped_by_reason: dict[str, int]
     missing: int
     duplicates: int
+    event_rows: int
     waiting: int
     bytes_per_value: float | None
     ledgers: dict[str, int]
     ok: bool
+    findings: Findings = field(default_factory=Findings)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -76,6 +93,12 @@ class Verdict:
         waiting = (
             f"\n  waiting    {self.waiting:,} in the spools; they would go at the next start" if self.waiting else ""
         )
+        found = self.findings
+        events = (
+            f"\n  events     {found.found:,} of {found.injected:,} injected faults and anomalies found, "
+            f"{found.told:,} told apart rightly;\n             {found.named:,} of {found.faults:,} sensors at fault "
+            f"named; {found.others:,} false alarms"
+        )
         return (
             f"verdict: {'ok' if self.ok else 'NOT OK'}\n"
             f"  sampled    {self.readings_sampled:,} rows by {self.devices} devices\n"
@@ -84,6 +107,7 @@ class Verdict:
             f"  dropped    {dropped}\n"
             f"  missing    {self.missing:,}\n"
             f"  duplicates {self.duplicates:,}"
+            f"{events if found.injected or found.others else ''}"
         )
 
 
@@ -122,6 +146,7 @@ def judge(
         dropped_by_reason=_sum_maps([before, after]),
         missing=missing,
         duplicates=duplicates,
+        event_rows=sum(stream.rows for stream in exported if stream.events),
         waiting=sum(int(lane["rows_pending"]) for lane in lanes),
         bytes_per_value=round(sum(int(lane["bytes"]) for lane in lanes) / values, 3) if values else None,
         ledgers=ledgers,

@@ -85,6 +85,12 @@ class Watch:
             cloud_answers=answer is not None,
         )
 
+    def events(self, start_ns: int) -> list[dict[str, Any]]:
+        """Events that began at or after a time, the oldest first; none where the cloud does not answer."""
+        answer = _get(self.cloud_port, f"/api/v1/events?from={start_ns}&limit=1000")
+        found: list[dict[str, Any]] = json.loads(answer)["events"] if answer else []
+        return found[::-1]
+
 
 def _get(port: int, path: str) -> bytes | None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_S)

@@ -81,6 +81,7 @@ def told(
     before: int = 10,
     rows: int = 20,
     confidence: float = 0.9,
+    name_us: int | None = None,
 ) -> Readings:
     """What a detector `watch` of the stream `valve` tells of an event: rows a second apart, `before` of them before."""
     schema = replace(PUMP, device=device)
@@ -89,7 +90,7 @@ def told(
     share = np.where(np.arange(2) == [each.name for each in schema.channels].index(channel), 0.75, 0.25)
     event = Event(
         detector="watch",
-        begun_us=at_ns // 1000,
+        begun_us=at_ns // 1000 if name_us is None else name_us,
         phase=phase,
         window=window,
         score=np.where(strange, 40.0, 1.0),

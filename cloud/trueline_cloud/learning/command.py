@@ -7,6 +7,7 @@ support is refused before anything is trained. TensorFlow is loaded where a netw
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,6 @@ from trueline_cloud.learning.files import next_version, recordings_of, say, writ
 from trueline_cloud.learning.made import GAP_ROWS, Budget, Made, join, make_recipe
 from trueline_cloud.learning.options import parse_numbers, parse_rate
 from trueline_cloud.learning.pack import measured, pack, refused
-from trueline_cloud.learning.report import page
 from trueline_cloud.learning.settings import TrainSettings
 from trueline_model.alarm import Alarm
 from trueline_model.package import write_package
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from trueline_cloud.learning.pack import Packed
     from trueline_cloud.learning.settings import Epoch
     from trueline_model.series import Series
 
@@ -79,19 +80,27 @@ def run(options: argparse.Namespace, state: Path, parse_time: Callable[[str], in
     if packed.silent and options.alarms:
         raise ConfigError(f"--alarms {options.alarms}: {packed.silent}")
     package = options.out / packed.package.manifest.file_name
-    report = package.with_suffix(".html")
-    write_whole(report, page(made, packed, tried).encode())
+    report = "" if options.no_report else _report(package.with_suffix(".html"), made, packed, tried)
     write_whole(package, write_package(packed.package, SigningKey.load_or_create(state / "cloud.key")))
     checkpoint.unlink(missing_ok=True)
     rows = made.detector.warm_up + 1 if made.brought else choice.rows
-    summary = Summary(str(package), str(report), choice.name, rows, packed.silent, metrics)
+    summary = Summary(str(package), report, choice.name, rows, packed.silent, metrics)
     print(msgspec.json.encode(summary).decode() if options.json else _text(summary))  # noqa: T201 - a command prints
     return 1 if packed.silent else 0
 
 
+def _report(file: Path, made: Made, packed: Packed, tried: Sequence[Choice]) -> str:
+    from trueline_cloud.learning.report import page  # noqa: PLC0415 - drawing takes longer than a small training
+
+    write_whole(file, page(made, packed, tried).encode())
+    return str(file)
+
+
 def _alarm(options: argparse.Namespace) -> Alarm:
     events, per_s = parse_rate(options.alarms or "1/week")
-    return Alarm(events=events, per_s=per_s)
+    if not 0.0 <= options.separation_s < math.inf:
+        raise ConfigError(f"--separation-s {options.separation_s}: 0 or more")
+    return Alarm(events=events, per_s=per_s, separation_s=options.separation_s)
 
 
 def _tried(options: argparse.Namespace, series: Sequence[Series], settings: TrainSettings) -> list[Choice]:
@@ -162,5 +171,5 @@ def _text(summary: Summary) -> str:
         lost = f", {metrics['int8_loss']:+.1%} of it lost to int8" if "int8_loss" in metrics else ""
         found = metrics["injected_ap"]
         lines.append(f"trouble put into rows held back: average precision {found:.3f}{lost}")
-    lines.append(f"report: {summary.report}")
+    lines += [f"report: {summary.report}"] if summary.report else []
     return "\n".join(lines + ([f"it raises no alarm: {summary.silent}"] if summary.silent else []))

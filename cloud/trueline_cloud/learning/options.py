@@ -60,6 +60,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
     made.add_argument("--onnx2tf", type=Path, metavar="PROGRAM", help="the converter of .onnx (found on PATH)")
     made.add_argument("--rows", type=int, metavar="N", help="of a window; what the network likes if not given")
     made.add_argument("--alarms", metavar="N/UNIT", help="false alarms that may come: 1/week (that), 2/day, 1/hour")
+    made.add_argument(
+        "--separation-s", type=float, default=60.0, metavar="S", help="alarms nearer than that are one (60)"
+    )
     made.add_argument("--budget-us", type=float, default=30.0, metavar="U", help="of a row or a window, for auto (30)")
     made.add_argument("--budget-kb", type=float, default=64.0, metavar="K", help="of the model, for auto (64)")
     made.add_argument("--trials", type=int, default=12, metavar="N", help="networks auto tries; 0 for none (12)")
@@ -75,6 +78,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     told.add_argument("--change", metavar="A,B", help="channels of which only the change within the window counts")
     told.add_argument("--ratio", metavar="A,B", help="likewise, in parts of the channel")
     told.add_argument("--per", metavar="CHANNEL", help="predict in parts of this channel's mean over the window")
+    made.add_argument("--no-report", action="store_true", help="the package alone")
     made.add_argument("--json", action="store_true", help="a summary as one JSON object on stdout")
 
 

@@ -119,6 +119,7 @@ def test_auto_stays_in_the_budget_and_counts_versions(tmp_path: Path) -> None:
         (["--model", "autoencoder-conv", "--alarms", "1/week"], "cannot be promised from"),
         (["--model", "pca", "--channels", "flow"], "--model pca compares channels: there is one alone"),
         (["--alarms", "often"], "'often' is no rate"),
+        (["--separation-s", "-1"], "--separation-s -1.0: 0 or more"),
         (["--stream", "s", "--device", "d"], "--device D --stream S, or --data PATH"),
         (["--channels", "speed"], "no channel is called 'speed'; there are: flow, level"),
         (["--trials", "0", "--budget-us", "0.001"], "no model is within 64 KB and 0.001 us"),
@@ -171,6 +172,17 @@ def test_what_tells_a_sensor_from_the_process_travels_along(tmp_path: Path) -> N
     assert judge.verdict(rows, np.ones(rows.shape, np.bool_), 400) is not None
     assert run(tmp_path, "--model", "deviation", "--channels", "flow", "--alarms", "2/hour") == 0
     assert judge_of(opened(tmp_path, "pump-2.tlm")).verdict_rows == 0
+
+
+def test_alarms_are_as_far_apart_as_was_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nearer ones are one; and where no report is wanted, there is none."""
+    write(tmp_path / "data", 1400)
+    assert run(tmp_path, "--model", "pca", "--alarms", "2/hour", "--separation-s", "300", "--no-report", "--json") == 0
+    assert msgspec.json.decode(capsys.readouterr().out)["report"] == ""
+    assert not list(tmp_path.glob("models/*.html"))
+    judge = judge_of(opened(tmp_path, "pump-1.tlm"))
+    assert judge.alarming is not None
+    assert judge.alarming.recipe.separation_s == 300.0
 
 
 @heavy

@@ -256,7 +256,7 @@ function trace(series, times, begun, share, accused) {
   const x = (time) => (((time - times[0]) / span_) * width).toFixed(1);
   const y = (value) => (height - pad - ((Math.min(Math.max(value, bottom), top) - bottom) / Math.max(top - bottom, 1e-12)) * (height - 2 * pad)).toFixed(1);
   const svg = vector("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": `${series.channel}, ${known.length} values ${known.length ? `from ${few(least)} to ${few(most)} ${series.unit}` : ""}` });
-  for (const run of runs(series.value)) {
+  for (const run of runs(series.value, times)) {
     if (series.u[run[0]] !== null) svg.append(vector("polygon", { class: "event-trace-band", points: [...run.map((i) => `${x(times[i])},${y(high[i])}`), ...run.toReversed().map((i) => `${x(times[i])},${y(low[i])}`)].join(" ") }));
     svg.append(vector("polyline", { class: "event-trace-line", points: run.map((i) => `${x(times[i])},${y(series.value[i])}`).join(" ") }));
   }
@@ -267,12 +267,15 @@ function trace(series, times, begun, share, accused) {
   return element("li", { class: "event-trace", "data-accused": String(accused) }, element("div", { class: "event-trace-name" }, element("b", {}, series.channel), element("span", { class: "quiet" }, part), element("span", { class: "quiet" }, ends)), svg);
 }
 
-// Indices without a hole between them.
-function runs(values) {
+// Indices without a hole between them, in values or in time: the end of a long event is told without its middle.
+function runs(values, times) {
+  const steps = times.slice(1).map((time, i) => time - times[i]).sort((a, b) => a - b);
+  const limit = 3 * (steps[steps.length >> 1] ?? 0);
   const found = [];
   values.forEach((value, i) => {
     if (value === null) return;
-    if (!found.length || found.at(-1).at(-1) !== i - 1) found.push([]);
+    const last = found.at(-1)?.at(-1);
+    if (last !== i - 1 || times[i] - times[last] > limit) found.push([]);
     found.at(-1).push(i);
   });
   return found;
