@@ -66,11 +66,11 @@ class Feature(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         input: its number.
         form: its "level", or the "log" of it; its "change" from its mean over the window, or that of its logarithm: the
-            "ratio".
+            "ratio"; its "share" of that mean, where it may be 0.
     """
 
     input: int
-    form: Literal["level", "log", "change", "ratio"] = "level"
+    form: Literal["level", "log", "change", "ratio", "share"] = "level"
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -138,6 +138,9 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         cells = np.where(logs, np.log(np.where(logs, cells, 1.0)), cells)
         mean = _means(cells, good)
         moves = np.array([feature.form in {"change", "ratio"} for feature in self.features])
+        shares = np.array([feature.form == "share" for feature in self.features])
+        good &= ~shares | (mean > 0.0)[:, None]
+        cells = cells / np.where(shares & (mean > 0.0), mean, 1.0)[:, None]
         return np.where(good, cells - np.where(moves, mean, 0.0)[:, None], 0.0), good
 
     def parts_of(self, value: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.float64]:

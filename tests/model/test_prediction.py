@@ -96,6 +96,16 @@ def test_a_ratio_does_not_see_the_level_and_a_change_does_not_see_an_offset() ->
         )
 
 
+def test_a_share_is_of_the_mean_and_may_be_nothing() -> None:
+    """A channel times ten is the same to the network, at night as by day; of nothing at all no share is valid."""
+    time_ns, valid = np.arange(3) * SECOND, np.ones((3, 2), bool)
+    model = predictor(features=(Feature(0, "share"),))
+    for scale in (1.0, 10.0):
+        value = np.column_stack([scale * np.array([0.0, 4.0, 2.0]), np.ones(3)])
+        assert model(time_ns, value, valid).spread[-1].tolist() == pytest.approx([1.0, 1.0, 1.0])
+    assert model.inputs_of(np.zeros((1, 3, 2)), np.ones((1, 3, 2), bool)).tolist() == [[[0.0], [0.0], [0.0]]]
+
+
 def test_in_parts_of_an_input_large_and_small_are_alike() -> None:
     """What is predicted follows the input's mean over the window, but no smaller one than was learnt."""
     time_ns, valid = np.arange(3) * SECOND, np.ones((3, 2), bool)

@@ -47,17 +47,20 @@ class Windowed:
         value: (m, size, k) float32, in scales of each channel; 0 where not valid.
         valid: (m, size, k) bool.
         target: (m,) float32 what a prediction should say of each; None for detectors, whose windows say it themselves.
+        weight: (m,) float32 what an error of 1 in the target is worth; None: the same in all.
     """
 
     value: NDArray[np.float32]
     valid: NDArray[np.bool_]
     target: NDArray[np.float32] | None = None
+    weight: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.value)
 
     def __getitem__(self, which: NDArray[np.intp] | slice) -> Windowed:
-        return Windowed(self.value[which], self.valid[which], None if self.target is None else self.target[which])
+        target, weight = (None if each is None else each[which] for each in (self.target, self.weight))
+        return Windowed(self.value[which], self.valid[which], target, weight)
 
 
 def split(series: Sequence[Series], gap_rows: int, shares: tuple[float, float, float] = (0.7, 0.15, 0.15)) -> Split:

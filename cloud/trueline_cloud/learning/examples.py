@@ -81,4 +81,7 @@ def examples(windows: Windowed, output: str, random: Generator | None) -> Exampl
         valid = np.ones((m, rows, k), np.bool_)
     if random is not None:
         question = np.where(random.random(question.shape, np.float32) < _HIDDEN, np.float32(0), question)
-    return Examples(question, answer, valid.astype(np.float32))
+    counts = valid.astype(np.float32)
+    if windows.weight is not None:  # an error of the mean is squared, one of a quantile is not
+        counts *= windows.weight[:, None] ** np.array([1, 2, 1], np.float32)
+    return Examples(question, answer, counts)

@@ -77,6 +77,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     told.add_argument("--step", metavar="1h", help="predict from means over so much time; row by row if not given")
     told.add_argument("--change", metavar="A,B", help="channels of which only the change within the window counts")
     told.add_argument("--ratio", metavar="A,B", help="likewise, in parts of the channel")
+    told.add_argument("--share", metavar="A,B", help="in parts of the channel's mean over the window; it may be 0")
     told.add_argument("--per", metavar="CHANNEL", help="predict in parts of this channel's mean over the window")
     made.add_argument("--no-report", action="store_true", help="the package alone")
     made.add_argument("--json", action="store_true", help="a summary as one JSON object on stdout")

@@ -141,7 +141,7 @@ def _of_a_column(
 def _recipe(options: argparse.Namespace, histories: Sequence[History], unit: str) -> Prediction:
     channels = histories[0].series.channels
     forms = dict.fromkeys(channels, "level")
-    for option in ("change", "ratio"):
+    for option in ("change", "ratio", "share"):
         for name in (getattr(options, option) or "").split(","):
             if name and name not in forms:
                 raise ConfigError(f"--{option} {name}: there are the channels {', '.join(channels)}")

@@ -172,9 +172,10 @@ def _trained(asked: Questions, units: Sequence[int], recipe: Prediction, setting
     scale = _scale(forms[learnt], good[learnt], recipe.clip)
     shape = forms.shape
     value = scale(forms.reshape(-1, shape[2]), good.reshape(-1, shape[2])).reshape(shape).astype(np.float32)
-    parts = asked.target / recipe.parts_of(asked.value, asked.valid)[:, 0]
-    target = np.clip((parts - recipe.origin) / recipe.span, *_ANSWERS).astype(np.float32)
-    windows = Windowed(value, good, target)
+    whole = recipe.parts_of(asked.value, asked.valid)[:, 0]
+    target = np.clip((asked.target / whole - recipe.origin) / recipe.span, *_ANSWERS).astype(np.float32)
+    weight = (whole / whole.mean()).astype(np.float32)  # errors count in the target's unit
+    windows = Windowed(value, good, target, weight)
     model, history = train(
         lambda: build(*shape[1:]),
         "spread",
