@@ -216,14 +216,17 @@ class _Watch:
         Returns:
             (m,) the threshold at each row taken.
         """
-        if self.inside or self._owed or isnan(self._last):
+        if self.inside or isnan(self._last):
             return np.empty(0)
         falls = self._fall * np.minimum(np.diff(seconds, prepend=self._last), self._step_s)
-        level = np.maximum(np.subtract.accumulate(np.concatenate([[self.level], falls]))[1:], self._least)
+        owed = np.maximum(np.subtract.accumulate(np.concatenate([[self._owed], falls])), 0.0)
+        down = np.column_stack([falls, np.minimum(falls, owed[:-1])]).ravel()
+        level = np.maximum(np.subtract.accumulate(np.concatenate([[self.level], down]))[2::2], self._least)
         loud = decades >= level
         level = level[: int(loud.argmax()) if loud.any() else len(level)]
         if len(level):
             self.level, self._last, self._above = float(level[-1]), float(seconds[len(level) - 1]), nan
+            self._owed = float(owed[len(level)])
         return level
 
     def row(self, now: float, decades: float) -> bool:
