@@ -201,16 +201,19 @@ def _misses(row: dict[str, Any]) -> list[str]:
     return misses
 
 
+def _with_spread(row: dict[str, Any], key: str, form: str) -> str:
+    """A mean over seeds with its standard deviation, where there were several."""
+    mean = format(row[key], form)
+    return f"{mean} ± {format(row[f'{key}_spread'], form)}" if row["seeds"] > 1 else mean
+
+
 def _line(row: dict[str, Any]) -> str:
     peers = "; ".join(f"{key.removeprefix('peer_')} {row[key]:.3g}" for key in row if key.startswith("peer_"))
     cells = [
-        f"{row['set']} [{row['unit']}], {row['tested']} units, {row['seeds']} seeds",
-        f"{row['rmse']:.3g} ± {row['rmse_spread']:.2g}",
+        f"{row['set']} [{row['unit']}], {row['tested']} units, {row['seeds']} seed{'s' * (row['seeds'] > 1)}",
+        _with_spread(row, "rmse", ".3g"),
         f"always the mean {row['mean_rmse']:.3g}" + (f"; {peers}" if peers else ""),
-        *(
-            f"{row[f'coverage_{c:g}']:.1%} ± {row[f'coverage_{c:g}_spread']:.1%}, {row[f'width_{c:g}']:.3g} wide"
-            for c in COVERAGES
-        ),
+        *(f"{_with_spread(row, f'coverage_{c:g}', '.1%')}, {row[f'width_{c:g}']:.3g} wide" for c in COVERAGES),
         f"{row['within_u']:.0%}",
         f"{row['int8_loss']:+.1%}",
         f"{row['size_kb']:.1f}, {row['package_kb']:.0f}",
@@ -226,11 +229,8 @@ def _tables(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         if row["set"] == "cmapss":
             lines += ["", "| C-MAPSS FD001, 100 test engines | RMSE | NASA score |", "|---|---|---|"]
-            ours = (
-                f"{row['rmse']:.2f} ± {row['rmse_spread']:.2f}",
-                f"{row['nasa_score']:.0f} ± {row['nasa_score_spread']:.0f}",
-            )
-            lines.append(f"| **this**, truth capped at 125 | {ours[0]} | {ours[1]} |")
+            ours = f"{_with_spread(row, 'rmse', '.2f')} | {_with_spread(row, 'nasa_score', '.0f')}"
+            lines.append(f"| **this**, truth capped at 125 | {ours} |")
             lines.append(f"| this, truth not capped | {row['rmse_uncapped']:.2f} | |")
             lines += [f"| {name}, published | {rmse:.2f} | {score:,.0f} |" for name, (rmse, score) in PUBLISHED.items()]
     return "\n".join(lines)
