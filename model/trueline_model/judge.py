@@ -19,7 +19,6 @@ from trueline_model.alarm import Alarm, Alarming
 from trueline_model.conformal import Calibration, beyond_counting
 from trueline_model.load import ROWS_MAX, detector_of
 from trueline_model.recalibration import Recalibration
-from trueline_model.series import make_series
 from trueline_model.verdict import Judge as Blame
 from trueline_wire.errors import ConfigError, NeverRetry
 
@@ -178,7 +177,7 @@ class Judge:
     @property
     def verdict_rows(self) -> int:
         """Rows up to the one an event begins with that a verdict wants; 0 where there is none to be had."""
-        return 0 if self.blame is None else 2 * self.blame.rows
+        return 0 if self.blame is None else self.blame.rows
 
     @property
     def review_rows(self) -> int:
@@ -193,14 +192,9 @@ class Judge:
             valid: (m, k).
             begun: row it began with, below m.
         """
-        if self.blame is None or begun + 1 < self.verdict_rows:
+        if self.blame is None or begun < self.blame.least:
             return None
-        # Where it is strangest soon after it began: trouble that has just come fills too little of a window.
-        soon = slice(begun + 1 - self.verdict_rows, begun + 1 + self.blame.rows // 2)
-        strange = self.blame.strangeness(make_series(value[soon], valid=valid[soon]))[self.verdict_rows - 1 :]
-        last = soon.start + self.verdict_rows + int(np.argmax(strange))
-        rows = slice(last - self.verdict_rows, last)
-        return self.blame.verdict(value[rows], valid[rows])
+        return self.blame.verdict(value, valid, begun)
 
 
 def judge_of(
@@ -237,10 +231,8 @@ def judge_of(
         raise NeverRetry(f"{manifest.file_name}: an alarm without the calibration its threshold is counted in")
     if blame is not None and not 1 <= blame.rows <= _VERDICT_ROWS_MAX:
         raise NeverRetry(f"{manifest.file_name}: verdicts on windows of {blame.rows} rows")
-    if blame is not None and len(blame.noise) != len(manifest.inputs):
-        raise NeverRetry(
-            f"{manifest.file_name}: verdicts on {len(blame.noise)} channels, and {len(manifest.inputs)} inputs"
-        )
+    if blame is not None and blame.width != len(manifest.inputs):
+        raise NeverRetry(f"{manifest.file_name}: verdicts on {blame.width} channels, and {len(manifest.inputs)} inputs")
     if alarming is not None and rate_hz is not None:
         alarming = _at_rate(alarming, rate_hz, manifest.calibrated_s)
     return Judge(detector, gap_s or GAP_INTERVALS * manifest.interval_s, calibration, alarming, blame, memory_rows)
