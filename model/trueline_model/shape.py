@@ -43,6 +43,7 @@ SWAPPED: Final = 0.7
 """From here on two channels have changed places."""
 _MOVED: Final = 6.0
 _SPIKE_ROWS: Final = 2
+_SAME: Final = 0.03
 _FACTORS: Final = (1e3, 1e2, 1e1, 9.80665, 1.0 / 0.06, 1.0 / 0.0929, 3.2808)
 _UNITS: Final = (
     (1.8, 32.0),
@@ -141,7 +142,7 @@ class Motion:
             return "stuck" if abs(level - float(before[-1])) < _OUT * sigma else "saturation"
         if 1 <= out <= _SPIKE_ROWS:
             return "spike"
-        if abs(level - usual) > _MOVED * sigma and _converted(usual, level, sigma):
+        if abs(level - usual) > _MOVED * _MOVED * sigma and _converted(usual, level):
             return "unit_flip"
         rough = float(np.mean(np.sort(np.diff(now) ** 2)[:-1])) / (2.0 * sigma**2)
         if rough > _LOUD and abs(float(np.median(now)) - usual) < _HALF * np.ptp(now):
@@ -195,9 +196,6 @@ def _longest(column: Array) -> int:
     return int(np.diff(np.concatenate([[-1], edges, [len(column) - 1]])).max())
 
 
-def _converted(before: float, after: float, sigma: float) -> bool:
-    """Is the level after the level before in another unit, to within noise and two per cent?"""
-    return any(
-        abs(factor * before + offset - after) < 0.02 * abs(after) + 3.0 * sigma * abs(factor)
-        for factor, offset in _UNITS
-    )
+def _converted(before: float, after: float) -> bool:
+    """Is the level after the level before in another unit, to within three per cent?"""
+    return any(abs(factor * before + offset - after) < _SAME * abs(after) for factor, offset in _UNITS)

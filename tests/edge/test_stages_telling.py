@@ -36,7 +36,7 @@ START_NS = 10**18
 def blaming(package: Package) -> Package:
     """The package with a judge of sensors and process."""
     normal = [make_series(rows(500, seed, K)[:-10]) for seed in range(30, 34)]
-    return replace(package, verdict=fit_judge(normal, rows=10).arrays())
+    return replace(package, verdict=fit_judge(normal, spans=(8,)).arrays())
 
 
 ALARM = Alarm(events=1.0, per_s=500.0, separation_s=5.0)

@@ -72,7 +72,8 @@ def test_what_moves_alone_and_slowly_is_a_guess() -> None:
     alone = [event(seed, "drift", [4]) for seed in range(5000, 5030)]
     watched = [event(seed, "drift", [0]) for seed in range(5000, 5030)]
     assert sum(v.channel == 4 for v in alone) >= 27
-    assert np.mean([v.confidence for v in alone]) < 0.85 < np.mean([v.confidence for v in watched])
+    assert np.mean([v.confidence for v in alone]) < 0.8
+    assert sum(v.what == "sensor fault" for v in watched) >= 24 > sum(v.what == "sensor fault" for v in alone)
 
 
 def test_two_channels_that_change_places() -> None:
@@ -118,7 +119,7 @@ def test_a_judge_goes_into_a_package_and_out() -> None:
         fit_judge([make_series(running(1, 299))], spans=(8, ROWS))
     with pytest.raises(ConfigError, match="precision"):
         Judge.from_arrays({k: v for k, v in arrays.items() if k != "span1.precision"})
-    with pytest.raises(ConfigError, match="rows"):
+    with pytest.raises(ConfigError, match="followed"):
         Judge.from_arrays({k: v for k, v in arrays.items() if not k.startswith("span")})
     with pytest.raises(ValueError, match=r"\(n, 5\)"):
         judge().verdict(value[:, :4], np.isfinite(value[:, :4]), before)
