@@ -11,7 +11,7 @@ Weights are learnt (`learnt`) from other seeds, and for each scenario from the o
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -212,6 +212,26 @@ def confusion(
                 out.setdefault("channel", Counter())["right", str(trouble.channel == said.channel)] += 1
             bin_ = "above 0.9" if said.confidence > 0.9 else "0.7 to 0.9" if said.confidence > 0.7 else "below 0.7"
             out.setdefault("confidence", Counter())[bin_, str(trouble.what == said.what)] += 1
+    return out
+
+
+def verdicts(seeds: Sequence[int]) -> dict[str, dict[str, Any]]:
+    """With two sensors on each quantity and with one: balanced accuracy, and all that was counted."""
+    known = [one for seed in LEARNT_FROM for redundancy in (1, 2) for one in told(seed, redundancy)]
+    weights = {name: learnt_without(name, known) for name in SCENARIOS}
+    out: dict[str, dict[str, Any]] = {}
+    for redundancy in (2, 1):
+        found = confusion(seeds, redundancy, weights)
+        counts = {
+            f"{name}: {was} said {said}": number
+            for name, each in found.items()
+            for (was, said), number in sorted(each.items())
+        }
+        figures = {
+            "balanced_accuracy": balanced_accuracy(found["reviewed"]),
+            "balanced_accuracy_at_once": balanced_accuracy(found["at once"]),
+        }
+        out[f"{redundancy} sensor(s) a quantity"] = {**figures, **counts}
     return out
 
 

@@ -16,7 +16,6 @@ import hashlib
 import json
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ from _detect_networks import KEPT, there_are, trained
 from _detect_page import table, write_page
 from _detect_rate import quiet_recordings, rate_kept
 from _detect_sets import SETS
-from _detect_verdict import balanced_accuracy, confusion
+from _detect_verdict import verdicts
 
 from trueline_cloud.learning.choose import choose
 from trueline_cloud.learning.made import Budget
@@ -177,16 +176,6 @@ def kept(data: Path) -> list[dict[str, Any]]:
     ]
 
 
-def verdicts(seeds: int) -> dict[str, dict[str, Any]]:
-    """Confusion of sensor fault and process anomaly, and balanced accuracy of those seen."""
-    out: dict[str, dict[str, Any]] = {}
-    for redundancy in (2, 1):
-        said = sum((confusion(VERDICT_SEED + seed, redundancy) for seed in range(seeds)), Counter())
-        counts = {f"{was} said {as_what}": number for (was, as_what), number in sorted(said.items())}
-        out[f"{redundancy} sensor(s) a quantity"] = {"balanced_accuracy": balanced_accuracy(said), **counts}
-    return out
-
-
 def main() -> int:
     """Compare, print, and fail where what was asked is missed."""
     parser = _common.parser(__doc__)
@@ -205,7 +194,7 @@ def main() -> int:
             _common.say(f"{name}")
             result[name] = compare(name, arguments.data, arguments.seeds, arguments.networks, arguments.kept)
     rates = kept(arguments.data) if "rate" in arguments.set else []
-    told = verdicts(arguments.seeds) if "verdict" in arguments.set else {}
+    told = verdicts(range(VERDICT_SEED, VERDICT_SEED + arguments.seeds)) if "verdict" in arguments.set else {}
     missed = misses(result, rates, told)
     if arguments.page:
         write_page(arguments.page, {name: table(name, found) for name, found in result.items()})
