@@ -171,7 +171,7 @@ class Judge:
         """What is known of an event: arguments as for `verdict`."""
         rows = held(value, valid)
         gone = valid[max(begun - LATE_ROWS, 0) : begun].any(axis=0) & ~valid[begun:].any(axis=0)
-        gone &= not gone.all()
+        gone = np.asarray(gone & (not gone.all()))
         seen = [(span, *self._strangest(span, rows, begun)) for span in self.spans if self._fits(span, rows, begun)]
         own = np.max([_by_channel(span.strange(z[None, :])[0]) for span, _, z in seen], axis=0)
         # A channel gone wrong makes all that follow it look wrong; without it, they do not.
@@ -255,7 +255,7 @@ def fit_judge(series: Sequence[Series], spans: tuple[int, ...] = SPANS) -> Judge
 
 
 def _by_channel(parts: Array) -> Array:
-    return np.max(parts.reshape(2, -1), axis=0)
+    return np.asarray(parts.reshape(2, -1).max(axis=0))
 
 
 def _part(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

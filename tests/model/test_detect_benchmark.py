@@ -228,3 +228,35 @@ def test_held_back_recordings_are_apart(monkeypatch: pytest.MonkeyPatch) -> None
     found = detect.figures(labelled, recipe, scored, 0)
     assert found["held_ap"] < 0.1
     assert found["ap"] == pytest.approx((1.0 + found["held_ap"]) / 2)
+
+
+def test_weights_of_verdicts_keep_their_signs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights tell what the evidence tells, and never against what is known of it beforehand, whatever chance says."""
+    monkeypatch.syspath_prepend(str(_FOLDER))
+    import _detect_verdict as script  # noqa: PLC0415 - as above
+
+    rng = np.random.default_rng(1)
+
+    def trouble(what: str, number: int) -> object:
+        known = rng.normal(0.0, 1.0, len(script.EVIDENCE))
+        known[2] += 2.0 if what == script.SENSOR else 0.0  # a fast step speaks for the sensor,
+        known[0] += 1.0 if what == script.SENSOR else 0.0  # and here, by chance, so does what the others do
+        return script.Told("a", script.Trouble(what, "", number, 0, 1), known)
+
+    weights = script.learnt([trouble(what, i) for i in range(200) for what in (script.SENSOR, script.PROCESS)])
+    assert weights.each[2] > 1.0
+    assert all(weight * sign >= 0.0 for weight, sign in zip(weights.each, script.SIGNS, strict=True))
+    assert weights.each[0] == 0.0
+
+
+def test_trouble_of_the_benchmark_comes_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each slot holds one trouble that ends within it, half of them faults of sensors; same seed, same plan."""
+    monkeypatch.syspath_prepend(str(_FOLDER))
+    import _detect_verdict as script  # noqa: PLC0415 - as above
+
+    faults, anomalies, troubles = script._plan(script.SCENARIOS["water_loop"], 9, 7)
+    assert [len(each) for each in troubles] == [script.SLOTS] * script.DEVICES
+    for number, one in ((number, one) for each in troubles for number, one in enumerate(each)):
+        assert number * script.SLOT < one.start < one.stop < (number + 1) * script.SLOT
+    assert 9 <= len(anomalies) <= 27
+    assert faults == script._plan(script.SCENARIOS["water_loop"], 9, 7)[0]
