@@ -115,11 +115,12 @@ class Moves:
         part, whole = _without(z[None, :], self.precision, channel)
         return decades(part[0], self.left), float(decades(whole[0], self.rest[channel]))
 
-    def arrays(self) -> dict[str, Array]:
-        """What to keep of it in a package."""
-        kept = {name: getattr(self, name) for name in ("centre", "scale", "precision", "followed")}
-        counted = {name: getattr(self, name) for name in ("alone", "given", "left", "rest")}
-        return {"rows": np.array(float(self.rows)), **kept, **counted}
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What to keep of it in a package: seven digits, and half of what is symmetric."""
+        names = ("centre", "scale", "alone", "given", "left", "rest", "followed")
+        kept = {name: getattr(self, name).astype(np.float32) for name in names}
+        half = self.precision[np.triu_indices(len(self.precision))].astype(np.float32)
+        return {"rows": np.array(float(self.rows)), "precision": half, **kept}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Moves:
@@ -130,11 +131,13 @@ class Moves:
         """
         followed = array(arrays, "followed", 1)
         k, four = len(followed), len(_RARE)
+        half = np.zeros((2 * k, 2 * k))
+        half[np.triu_indices(2 * k)] = array(arrays, "precision", 1, (k * (2 * k + 1),))
         return cls(
             int(array(arrays, "rows", 0)),
             array(arrays, "centre", 1, (2 * k,)),
             array(arrays, "scale", 1, (2 * k,)),
-            array(arrays, "precision", 2, (2 * k, 2 * k)),
+            half + half.T - np.diag(np.diag(half)),
             array(arrays, "alone", 2, (four, 2 * k)),
             array(arrays, "given", 2, (four, 2 * k)),
             array(arrays, "left", 2, (four, 2 * k)),

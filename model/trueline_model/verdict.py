@@ -50,6 +50,7 @@ FAR: Final = 5.0
 _MOST: Final = 6.0
 _OWN_MOST: Final = 8.0
 _REDUNDANT: Final = 0.8
+_WINDOWS_MIN: Final = 10
 _EARLY: Final = 4
 _SURE: Final = 0.97
 
@@ -214,9 +215,9 @@ class Judge:
         place = int(span.strange(z).max(axis=1).argmax())
         return found[place], z[place]
 
-    def arrays(self) -> dict[str, Array]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         """What to keep of it in a package."""
-        kept = {f"motion.{name}": values for name, values in self.motion.arrays().items()}
+        kept: dict[str, NDArray[Any]] = {f"motion.{name}": values for name, values in self.motion.arrays().items()}
         for number, span in enumerate(self.spans):
             kept |= {f"span{number}.{name}": values for name, values in span.arrays().items()}
         return kept
@@ -239,19 +240,29 @@ class Judge:
 def fit_judge(series: Sequence[Series], spans: tuple[int, ...] = SPANS) -> Judge:
     """A judge of normal running.
 
+    Args:
+        series: recordings, none of which follows another without a break.
+        spans: rows of windows, short to long; those of which fewer than ten fit into the recordings are left out.
+
     Raises:
-        ConfigError: fewer than ten windows' worth of rows.
+        ConfigError: fewer than ten windows of the second length.
     """
-    wanted = 10 * spans[-1]
-    long = [each for each in series if len(each) >= 2 * spans[-1] + gap_rows(spans[-1])]
-    if sum(map(len, long)) < wanted:
+    least = spans[:2][-1]
+    long = [each for each in series if len(each) >= 2 * least + gap_rows(least)]
+    rows = sum(map(len, long))
+    if rows < _WINDOWS_MIN * least:
         raise ConfigError(
-            f"verdicts with windows of {spans[-1]} rows want {wanted} rows of normal running without a break, "
+            f"verdicts of windows of {least} rows want {_WINDOWS_MIN * least} rows of normal running in a row, "
             f"not {sum(map(len, series))}"
         )
     recordings = [held(each.value, each.valid) for each in long]
     motion = fit_motion(recordings)
-    return Judge(motion, tuple(fit_moves(recordings, rows, motion.noise) for rows in spans))
+    found = []
+    for span in spans:
+        fit = [each for each in recordings if len(each) >= 2 * span + gap_rows(span)]
+        if sum(map(len, fit)) >= _WINDOWS_MIN * span:
+            found.append(fit_moves(fit, span, motion.noise))
+    return Judge(motion, tuple(found))
 
 
 def _by_channel(parts: Array) -> Array:
