@@ -7,7 +7,8 @@ does, which shares what was trained: `--kept`), and scores the test part in floa
 seeds for each recording, and the standard deviation over seeds: average precision (AP), volume under the
 precision-recall surface (VUS-PR), what int8 loses of AP (below 0: it gains), size of the file, time of a bare invoke,
 multiply-accumulates. Of SMD two machines are shown (1-6 and 2-1), of WSN the two motes with events, of which mote 4 was
-held back while networks were made; PCA residual with 10-step mean stands beside.
+held back while networks were made; PCA residual with 10-step mean stands beside, and where asked for (`--network
+"matrix profile"`, extra `discord`) the matrix profile.
 
 Bounds: int8 loses at most 1 % of AP, 64 KB and 30 us a window, for the default network (the first).
 """
@@ -25,6 +26,7 @@ from _detect_metrics import average_precision, filled, vus_pr
 from _detect_networks import KEPT, trained
 from _detect_sets import SETS
 
+from trueline_cloud.learning.discord import discord
 from trueline_cloud.learning.quantise import operations
 from trueline_cloud.learning.zoo import ZOO
 from trueline_model.detector import score_series
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
     from _detect_case import Case
 
 SHOWN: Final = {"smd": ("machine-1-6", "machine-2-1"), "wsn": ("mote 1", "mote 4")}
-PEER: Final = "PCA residual, mean of 10"
+PEER, DISCORD = "PCA residual, mean of 10", "matrix profile"
+DISCORD_ROWS: Final = 32
 LOSS_MAX, SIZE_MAX_KB, LATENCY_MAX_US = 0.01, 64.0, 30.0
 
 
@@ -47,7 +50,7 @@ def main() -> int:
         for network in [PEER, *options.network]:
             found = [
                 _measured(case, network, seed, options.kept)
-                for seed in (range(options.seeds) if network != PEER else (0,))
+                for seed in (range(options.seeds) if network not in UNSEEDED else (0,))
                 for case in labelled.read(options.data / labelled.folder, seed)
                 if case.name in SHOWN[name]
             ]
@@ -65,15 +68,27 @@ def _options() -> Any:
     made = parser(__doc__)
     made.add_argument("--data", type=Path, required=True)
     made.add_argument("--set", nargs="+", choices=tuple(SHOWN), default=list(SHOWN))
-    made.add_argument("--network", nargs="+", choices=tuple(ZOO), default=list(ZOO))
+    made.add_argument("--network", nargs="+", choices=(*ZOO, DISCORD), default=list(ZOO))
     made.add_argument("--seeds", type=int, default=3)
     made.add_argument("--kept", type=Path, default=KEPT, metavar="DIR", help=f"where trained networks are ({KEPT})")
     return made.parse_args()
 
 
+def _pca(case: Case) -> Any:
+    return score_series(Pca(scaling="standard", mean_rows=10).fit([case.train]), case.test).score
+
+
+def _discord(case: Case) -> Any:
+    return discord(case.train, case.test, DISCORD_ROWS)
+
+
+UNSEEDED: Final = {PEER: _pca, DISCORD: _discord}
+"""Rows that are no networks and draw nothing."""
+
+
 def _measured(case: Case, network: str, seed: int, kept: Path) -> dict[str, Any]:
-    if network == PEER:
-        score = filled(score_series(Pca(scaling="standard", mean_rows=10).fit([case.train]), case.test).score)
+    if network in UNSEEDED:
+        score = filled(UNSEEDED[network](case))
         found = {"ap": average_precision(case.label, score), "vus_pr": vus_pr(case.label, score)}
     else:
         one = trained(network, case, seed, kept)
