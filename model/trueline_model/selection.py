@@ -4,7 +4,7 @@ Each candidate is fitted to all before a cut in time, and scored on what follows
 (`injection`), at several cuts. What it is worth is its average precision there, over recordings, cuts and seeds; one
 configuration is taken for all recordings together. No label of a test part is seen here; there is no way to give one.
 
-How much that says was measured where there are labels: it ranks detectors with a correlation of 0.2 to 0.6, much as
+How much that says was measured where there are labels: the ranks correlate by 0.2 to 0.6, on NAB below 0, much as
 others found (Ma et al., "The need for unsupervised outlier model selection", SIGKDD Explor. 25 (2023): internal
 measures choose hardly better than chance, agreement of several detectors does better). So the choice is not the first
 of a list, but one standing ensemble of three plain questions that are hard to beat (Sarfraz et al., "Position: Quo

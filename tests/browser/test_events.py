@@ -119,7 +119,7 @@ def test_a_stream_of_events_is_no_stream_to_chart(page: FakePage) -> None:
     assert page.run("return [...document.querySelector('#stream').options].map((o) => o.value)") == ["valve"]
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (1360, "light")])
+@pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (820, "light"), (1000, "light"), (1280, "light")])
 def test_events_on_a_phone_and_in_the_dark(page: FakePage, tmp_path: Path, width: int, scheme: str) -> None:
     """Nothing is cut off sideways, and both kinds stand out from the ground they are written on."""
     raise_event(page, 200, rows=60, phase="ended")
