@@ -7,18 +7,18 @@ while the stage runs: between two batches, and each row says which model looked 
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from trueline_edge.inference.serving import mark_of, open_model, serve
+from trueline_edge.inference.serving import open_model, serve
 from trueline_edge.stages.detect import misfits
+from trueline_edge.stages.following import Following
 from trueline_edge.stages.model_memory import remember, remembered
 from trueline_edge.stages.stage import usable
 from trueline_edge.stages.telling import Telling, shares
-from trueline_wire.errors import ConfigError, NeverRetry
+from trueline_wire.errors import NeverRetry
 from trueline_wire.readings import Flag, Readings, Reason
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Detecting"]
 
-_LOG: Final = logging.getLogger(__name__)
 _MISSING, _PASS = np.uint8(Flag.MISSING), np.uint8(Flag.PASS)
 _NOT_SAID, _NO_REASON = np.uint32(Reason.MISSING), np.uint32(0)
 _SCORE, _P, _ALARM, _MODEL, _SHARES = range(5)
@@ -64,41 +63,26 @@ class Detecting:
 
     def __init__(self, config: Detect, schema: Schema) -> None:
         self.schema: Final = replace(schema, channels=(*schema.channels, *config.added()))
-        self._config, self._read = config, schema
         self._columns = len(self.schema.channels) - len(schema.channels)
-        self._model: _Model | None = None
+        self._following = Following(
+            config.model, config.name, lambda but: _made(config, schema, but), "nothing is detected"
+        )
         self._state: State | None = None
         self._told: list[Readings] = []
-        self._news: dict[str, str] = {}
-        self._seen = mark_of(config.model)
-        try:
-            if (model := _made(config, schema)) is not None:
-                self._take(model)
-        except (ConfigError, NeverRetry) as error:
-            _LOG.error("no model serves: nothing is detected", extra={"stage": config.name, "reason": str(error)})
-
-    def _take(self, model: _Model) -> None:
-        """This model looks at the rows that come."""
-        self._model, self._state, self._news = model, None, model.news
 
     def __call__(self, readings: Readings, /) -> Readings:
         """Say of each row what the judge says."""
         new = np.full((len(readings), self._columns), np.nan)
-        if self._model is not None:
-            if self._news:  # not where a configuration is only checked
-                _LOG.info("a model serves", extra=self._news)
-                self._news = {}
-            inputs = self._model.inputs
-            said = self._model.judge(
-                readings.time_ns, readings.value[:, inputs], usable(readings)[:, inputs], self._state
-            )
+        if (model := self._following.serving()) is not None:
+            inputs = model.inputs
+            said = model.judge(readings.time_ns, readings.value[:, inputs], usable(readings)[:, inputs], self._state)
             self._state = said.state or None
             new[:, _SCORE], new[:, _P], new[:, _ALARM] = said.score, said.p, said.alarm
-            new[:, _MODEL] = self._model.version
+            new[:, _MODEL] = model.version
             if self._columns > _SHARES:
                 new[:, _SHARES:] = shares(said.contribution, said.score)
-            if self._model.telling is not None:
-                self._told += self._model.telling(_columns(readings, inputs, self._model.telling.inputs), said)
+            if model.telling is not None:
+                self._told += model.telling(_columns(readings, inputs, model.telling.inputs), said)
         nothing = np.isnan(new)
         flag = np.where(nothing, _MISSING, _PASS)
         reason = np.where(nothing, _NOT_SAID, _NO_REASON)
@@ -125,15 +109,14 @@ class Detecting:
 
     def state(self) -> bytes:
         """The judge's state, the rows events are told with, and whose they are."""
-        if self._model is None:
-            return remember(b"", None)
-        telling = self._model.telling.state() if self._model.telling else b""
-        return remember(self._model.digest, self._state, telling)
+        model = self._following.model
+        telling = model.telling.state() if model is not None and model.telling else b""
+        return remember(self._following.digest, self._state, telling)
 
     def restore(self, state: bytes) -> None:
         """Go on with the state of another life; where that had another model, this one starts anew."""
-        model = self._model
-        memory = remembered(state, b"" if model is None else model.digest)
+        model = self._following.model
+        memory = remembered(state, self._following.digest)
         if memory is None or model is None:
             return
         arrays = memory.state
@@ -146,35 +129,18 @@ class Detecting:
             model.telling.restore(memory.more)
         self._state = arrays
 
-    # ------------------------------------------------------------ another model
-
     def maybe_renewal(self) -> Callable[[], Callable[[], None]] | None:
-        """See `Renewable`: a look at one file says whether there is another model."""
-        mark = mark_of(self._config.model)
-        if mark == self._seen:
-            return None
-        self._seen = mark
-        return self._renewal
+        """See `Renewable`."""
+        return self._following.maybe_renewal(self._switched)
 
-    def _renewal(self) -> Callable[[], None]:
-        """Verify, try and make the model that is there now; what is given takes it."""
-        name = self._config.name
-        try:
-            model = _made(self._config, self._read, but=self._model.digest if self._model else b"")
-        except (ConfigError, NeverRetry) as error:
-            serves = self._model.news["model"] if self._model else "none"
-            extra = {"stage": name, "reason": str(error), "serves": serves}
-            return lambda: _LOG.error("a new model does not serve: the one before does", extra=extra)
-        return lambda: None if model is None else self._switch(model)
-
-    def _switch(self, model: _Model) -> None:
-        """What is open is told, and the new model starts anew."""
-        if self._model is not None and self._model.telling is not None:
-            self._told += self._model.telling.close()
-        self._take(model)
+    def _switched(self, before: _Model | None) -> None:
+        """What was open is told, and the new model starts anew."""
+        if before is not None and before.telling is not None:
+            self._told += before.telling.close()
+        self._state = None
 
 
-def _made(config: Detect, schema: Schema, but: bytes = b"") -> _Model | None:
+def _made(config: Detect, schema: Schema, but: bytes) -> _Model | None:
     """The model a configuration names, made for a schema; None where it is the one with the digest `but`.
 
     Raises:

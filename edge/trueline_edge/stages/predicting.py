@@ -7,18 +7,18 @@ while the stage runs: between two batches, and each row says which model looked 
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from trueline_edge.inference.serving import mark_of, open_model, serve_prediction
+from trueline_edge.inference.serving import open_model, serve_prediction
 from trueline_edge.stages.detect import misfits
+from trueline_edge.stages.following import Following
 from trueline_edge.stages.model_memory import remember, remembered
 from trueline_edge.stages.stage import usable
 from trueline_model.interval import STANDARD
-from trueline_wire.errors import ConfigError, NeverRetry
+from trueline_wire.errors import NeverRetry
 from trueline_wire.readings import Flag, Readings, Reason
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Predicting"]
 
-_LOG: Final = logging.getLogger(__name__)
 _MODEL, _COLUMNS = 3, 4
 _BEYOND: Final = 0.1
 """Of the range an input was trained on: so far outside nothing was learnt."""
@@ -71,33 +70,21 @@ class Predicting:
 
     def __init__(self, config: Predict, schema: Schema) -> None:
         self.schema: Final = replace(schema, channels=(*schema.channels, *config.added()))
-        self._config, self._read = config, schema
-        self._model: _Model | None = None
+        self._coverage = config.coverage
+        self._following = Following(
+            config.model, config.name, lambda but: _made(config, schema, but), "nothing is predicted"
+        )
         self._state: State | None = None
-        self._news: dict[str, str] = {}
-        self._seen = mark_of(config.model)
-        try:
-            if (model := _made(config, schema)) is not None:
-                self._take(model)
-        except (ConfigError, NeverRetry) as error:
-            _LOG.error("no model serves: nothing is predicted", extra={"stage": config.name, "reason": str(error)})
-
-    def _take(self, model: _Model) -> None:
-        """This model looks at the rows that come."""
-        self._model, self._state, self._news = model, None, model.news
 
     def __call__(self, readings: Readings, /) -> Readings:
         """Say of each row what the predictor says."""
         new = np.full((len(readings), _COLUMNS), np.nan)
         u = np.full(new.shape, np.nan, np.float32)
         strange = np.zeros((len(readings), 1), np.bool_)
-        if self._model is not None:
-            if self._news:  # not where a configuration is only checked
-                _LOG.info("a model serves", extra=self._news)
-                self._news = {}
-            self._predict(self._model, readings, new, u)
-            new[:, _MODEL] = self._model.version
-            strange = _strange(self._model, readings)
+        if (model := self._following.serving()) is not None:
+            self._predict(model, readings, new, u)
+            new[:, _MODEL] = model.version
+            strange = _strange(model, readings)
         nothing = np.isnan(new)
         doubted = ~nothing & strange & (np.arange(_COLUMNS) != _MODEL)
         flag = np.where(nothing, Flag.MISSING, np.where(doubted, Flag.SUSPECT, Flag.PASS)).astype(np.uint8)
@@ -116,7 +103,7 @@ class Predicting:
         valid = usable(readings)[:, model.inputs]
         said = model.predictor(readings.time_ns, readings.value[:, model.inputs], valid, self._state)
         self._state = said.state or None
-        low, high = model.intervals(said.spread, self._config.coverage)
+        low, high = model.intervals(said.spread, self._coverage)
         inner = model.intervals(said.spread, STANDARD)
         new[:, :_MODEL] = model.predictor.recipe.clipped(np.column_stack([said.spread[:, 1], low, high]))
         u[:, 0] = 0.5 * (inner[1] - inner[0])
@@ -127,12 +114,12 @@ class Predicting:
 
     def state(self) -> bytes:
         """The predictor's state, and whose it is."""
-        return remember(b"" if self._model is None else self._model.digest, self._state)
+        return remember(self._following.digest, self._state)
 
     def restore(self, state: bytes) -> None:
         """Go on with the state of another life; where that had another model, this one starts anew."""
-        model = self._model
-        memory = remembered(state, b"" if model is None else model.digest)
+        model = self._following.model
+        memory = remembered(state, self._following.digest)
         if memory is None or model is None:
             return
         nothing = np.zeros((1, len(model.inputs)))
@@ -143,25 +130,14 @@ class Predicting:
         self._state = memory.state
 
     def maybe_renewal(self) -> Callable[[], Callable[[], None]] | None:
-        """See `Renewable`: a look at one file says whether there is another model."""
-        mark = mark_of(self._config.model)
-        if mark == self._seen:
-            return None
-        self._seen = mark
-        return self._renewal
+        """See `Renewable`."""
+        return self._following.maybe_renewal(self._switched)
 
-    def _renewal(self) -> Callable[[], None]:
-        """Verify, try and make the model that is there now; what is given takes it."""
-        try:
-            model = _made(self._config, self._read, but=self._model.digest if self._model else b"")
-        except (ConfigError, NeverRetry) as error:
-            serves = self._model.news["model"] if self._model else "none"
-            extra = {"stage": self._config.name, "reason": str(error), "serves": serves}
-            return lambda: _LOG.error("a new model does not serve: the one before does", extra=extra)
-        return lambda: None if model is None else self._take(model)
+    def _switched(self, _before: _Model | None) -> None:
+        self._state = None
 
 
-def _made(config: Predict, schema: Schema, but: bytes = b"") -> _Model | None:
+def _made(config: Predict, schema: Schema, but: bytes) -> _Model | None:
     """The model a configuration names, made for a schema; None where it is the one with the digest `but`.
 
     Raises:
