@@ -2,10 +2,11 @@
 
     python benchmarks/detect.py --data DIR [--set smd ...] [--seeds 3] [--networks NAME ...] [--page docs/detection.md]
 
-DIR holds the sets of `_detect_sets.py`. Every detector is fitted to the training part of each series alone; one
-configuration serves all series of a set. `auto` is what `trueline-cloud train --model auto` takes, from the training
-parts alone (`trueline_cloud.learning.choose`): no test label is seen before the figures are printed. Of three seeds
-(fits, crops) mean and spread are given.
+DIR holds the sets of `_detect_sets.py`; with `--labels COLUMN` it is any folder of CSV or Parquet files that have such
+a column, the first 30 % of each for training (`_detect_folder.py`). Every detector is fitted to the training part of
+each series alone; one configuration serves all series of a set. `auto` is what `trueline-cloud train --model auto`
+takes, from the training parts alone (`trueline_cloud.learning.choose`): no test label is seen before the figures are
+printed. Of three seeds (fits, crops) mean and spread are given.
 
 What is asked of each set, and what only it is judged by: `_detect_SET.py`.
 """
@@ -23,6 +24,7 @@ import _common
 import numpy as np
 from _detect_asked import misses
 from _detect_case import MEAN_Z, PCA1, PCA10, ScoredCase
+from _detect_folder import folder_set
 from _detect_metrics import at_false_alarms, average_precision, best_f1, filled, vus_pr
 from _detect_networks import KEPT, there_are, trained
 from _detect_page import table, write_page
@@ -187,7 +189,11 @@ def main() -> int:
     parser.add_argument("--networks", nargs="*", metavar="NAME", help="of the zoo; all of them if not given")
     parser.add_argument("--kept", type=Path, default=KEPT, metavar="DIR", help=f"where trained networks are ({KEPT})")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the tables into this page")
+    parser.add_argument("--labels", metavar="COLUMN", help="--data is any labelled folder, and this its column")
     arguments = parser.parse_args()
+    if arguments.labels:
+        SETS["folder"] = folder_set(arguments.labels)
+        arguments.set = ["folder"]
     result = {}
     for name in SETS:
         if name in arguments.set:

@@ -11,6 +11,7 @@ import pytest
 
 from trueline_model.detectors import Deviation, Pca
 from trueline_model.series import make_series
+from trueline_wire.errors import ConfigError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -260,3 +261,31 @@ def test_trouble_of_the_benchmark_comes_one_at_a_time(monkeypatch: pytest.Monkey
         assert number * script.SLOT < one.start < one.stop < (number + 1) * script.SLOT
     assert 9 <= len(anomalies) <= 27
     assert faults == script._plan(script.SCENARIOS["water_loop"], 9, 7)[0]
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(_FOLDER))
+    import _detect_folder as script  # noqa: PLC0415 - as above
+
+    return script
+
+
+def test_any_labelled_folder_is_a_set(folder: ModuleType, tmp_path: Path) -> None:
+    """Columns of numbers are channels, empty cells are not valid, the label is no channel, and 30 % train."""
+    lines = [f"2026-01-01T00:00:{i:02d},{i},{'' if i == 50 else 2 * i},{int(i > 80)}" for i in range(100)]
+    (tmp_path / "a.csv").write_text("\n".join(["time,flow,level,broken", *lines]) + "\n")
+    (case,) = folder.folder_set("broken").read(tmp_path, 0)
+    assert case.train.channels == ("flow", "level")
+    assert (len(case.train), len(case.test), int(case.label.sum())) == (30, 70, 19)
+    assert not case.test.valid[20, 1]
+    assert case.test.valid.sum() == 139
+
+
+def test_a_folder_without_the_column_is_refused(folder: ModuleType, tmp_path: Path) -> None:
+    """The refusal names the file and what it has."""
+    (tmp_path / "a.csv").write_text("flow\n1\n")
+    with pytest.raises(ConfigError, match=r"a\.csv: no column is called 'broken'; it has: flow"):
+        folder.folder_set("broken").read(tmp_path, 0)
+    with pytest.raises(ConfigError, match="no \\.csv or"):
+        folder.folder_set("broken").read(tmp_path / "nowhere", 0)
