@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from edge_agent import DEVICE, DirectLink, config_of, device_key, write_csv
+from edge_agent import DEVICE, DirectLink, DyingSpool, KilledError, config_of, device_key, write_csv
 from edge_links import until
 
 from trueline_edge.agent import EXIT_UNSAFE, Agent, run_agent
@@ -79,25 +79,6 @@ async def test_rows_do_not_wait_longer_than_the_interval(tmp_path: Path) -> None
     agent = Agent(config, link=DirectLink(tmp_path / "cloud", device_key(config)))
     await run_for(agent, lambda: agent.figures().frames_appended >= 3)
     assert agent.figures().rows_spooled < 500
-
-
-class DyingSpool(SqliteSpool):
-    """A spool whose process is killed at its n-th append, just before or just after the commit."""
-
-    dies_at = 0
-    after = False
-
-    def append(self, rows: Sequence[SpoolRow], schemas: Sequence[bytes], checkpoint: bytes | None) -> None:
-        type(self).dies_at -= 1
-        if self.dies_at == 0 and not self.after:
-            raise KilledError
-        super().append(rows, schemas, checkpoint)
-        if self.dies_at == 0:
-            raise KilledError
-
-
-class KilledError(Exception):
-    pass
 
 
 @pytest.mark.parametrize("seed", range(3))

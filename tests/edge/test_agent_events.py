@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import pytest
-from edge_agent import DEVICE, DirectLink, config_of, device_key
+from edge_agent import DEVICE, DirectLink, DyingSpool, KilledError, config_of, device_key
 from edge_links import until
 from model_kit import KEY, calibrated, pca_package, rows, text_of
 
@@ -21,7 +21,6 @@ from trueline_edge.config import AgentConfig, load_config
 from trueline_edge.inference.store import ModelStore
 from trueline_edge.pipeline import Pipeline
 from trueline_edge.sources import ChannelConfig, ReplayConfig
-from trueline_edge.spool.sqlite import SqliteSpool
 from trueline_edge.stages import Detect
 from trueline_model.event import latest_events
 from trueline_model.package import write_package
@@ -31,13 +30,13 @@ from trueline_wire.keys import KeyRing
 from trueline_wire.readings import Readings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from trueline_model.event import Event
-    from trueline_wire.delivery import SpoolRow, Transmit
+    from trueline_wire.delivery import Transmit
 
 ROWS, FAULT = 400, 300
 START_S = 1_600_000_000
@@ -175,25 +174,6 @@ async def test_an_event_overtakes_the_backlog_of_an_outage(
         assert stored["data"] == ROWS
     else:
         assert link.before_event >= FAULT
-
-
-class DyingSpool(SqliteSpool):
-    """A spool whose process is killed at its n-th append, just before or just after the commit."""
-
-    dies_at = 0
-    after = False
-
-    def append(self, rows: Sequence[SpoolRow], schemas: Sequence[bytes], checkpoint: bytes | None) -> None:
-        type(self).dies_at -= 1
-        if self.dies_at == 0 and not self.after:
-            raise KilledError
-        super().append(rows, schemas, checkpoint)
-        if self.dies_at == 0:
-            raise KilledError
-
-
-class KilledError(Exception):
-    pass
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before the commit", "after it"])

@@ -15,14 +15,16 @@ from trueline_edge.config import AgentConfig, CloudConfig, FrameConfig, StreamCo
 from trueline_edge.publish.config import MqttLinkConfig
 from trueline_edge.sources import ChannelConfig, ReplayConfig
 from trueline_edge.spool.config import SpoolConfig
+from trueline_edge.spool.sqlite import SqliteSpool
 from trueline_wire.delivery import Receiver
 from trueline_wire.keys import KeyRing, SigningKey
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from trueline_edge.publish.link import Events
-    from trueline_wire.delivery import Transmit
+    from trueline_wire.delivery import SpoolRow, Transmit
 
 DEVICE = "pump-7"
 CLOUD_KEY = SigningKey(b"c" * 32)
@@ -109,3 +111,22 @@ def config_of(folder: Path, source: ReplayConfig, *, rows_max: int = 50, interva
 
 def device_key(config: AgentConfig) -> SigningKey:
     return SigningKey.load_or_create(config.state / "device.key")
+
+
+class DyingSpool(SqliteSpool):
+    """A spool whose process is killed at its n-th append, just before or just after the commit."""
+
+    dies_at = 0
+    after = False
+
+    def append(self, rows: Sequence[SpoolRow], schemas: Sequence[bytes], checkpoint: bytes | None) -> None:
+        type(self).dies_at -= 1
+        if self.dies_at == 0 and not self.after:
+            raise KilledError
+        super().append(rows, schemas, checkpoint)
+        if self.dies_at == 0:
+            raise KilledError
+
+
+class KilledError(Exception):
+    """Stands for the end of a process."""

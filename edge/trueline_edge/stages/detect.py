@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path  # noqa: TC003 - msgspec reads annotations at run time
-from typing import TYPE_CHECKING, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from trueline_edge.stages.stage import Objection, StageSettings
+from trueline_edge.stages.modelled import ModelSettings, is_other_pace, misfits
+from trueline_edge.stages.stage import Objection
 from trueline_wire.errors import ConfigError, NeverRetry
 from trueline_wire.readings import Channel
 
@@ -35,12 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AlarmRate", "Detect"]
 
-_KEY_SIZE: Final = 32
-_NAME_MAX: Final = 100
 _EVENT_ROWS_MAX: Final = 10_000
 _MEMORY_MIN, _MEMORY_MAX = 100, 100_000  # the first as in `trueline_model.recalibration`, which is not imported here
-_OTHER_PACE: Final = 2.0
-"""A model that remembers rows was trained on other motion, where they come so many times faster or slower."""
 
 
 class AlarmRate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,7 +55,7 @@ class AlarmRate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ValueError(f"events {self.events} and per_s {self.per_s} must be above 0")
 
 
-class Detect(StageSettings, frozen=True, kw_only=True, tag="detect"):
+class Detect(ModelSettings, frozen=True, kw_only=True, tag="detect"):
     """A model looks at some channels of the stream.
 
     Attributes:
@@ -76,11 +72,6 @@ class Detect(StageSettings, frozen=True, kw_only=True, tag="detect"):
             where its verdict makes use of more. 0 tells none.
     """
 
-    kind: ClassVar[Literal["judge", "mender", "adder"]] = "adder"
-
-    name: str
-    model: Path
-    public_key: bytes
     alarm: AlarmRate | None = None
     gap_max_s: float | None = None
     details: bool = False
@@ -88,12 +79,7 @@ class Detect(StageSettings, frozen=True, kw_only=True, tag="detect"):
     event_rows: int = 60
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.name) <= _NAME_MAX:
-            raise ValueError(f"name of 1 to {_NAME_MAX} characters is wanted")
-        if len(self.public_key) != _KEY_SIZE:
-            raise ValueError(
-                f"public_key has {len(self.public_key)} bytes, not {_KEY_SIZE}: copy what `trueline-cloud key` prints"
-            )
+        super().__post_init__()
         if self.gap_max_s is not None and not 0.0 < self.gap_max_s < math.inf:
             raise ValueError(f"gap_max_s {self.gap_max_s} must be above 0")
         if self.memory_rows is not None and not _MEMORY_MIN <= self.memory_rows <= _MEMORY_MAX:
@@ -115,22 +101,14 @@ class Detect(StageSettings, frozen=True, kw_only=True, tag="detect"):
 
     def objections(self, schema: Schema) -> Iterator[Objection]:
         """No model, one that reads other channels or units, a rate it cannot support, names that are taken."""
-        from trueline_edge.inference.serving import open_model, serve  # noqa: PLC0415 - paid for where it is used
+        from trueline_edge.inference.serving import serve  # noqa: PLC0415 - paid for where it is used
 
         unknown = list(super().objections(schema))
         yield from unknown
-        names = {channel.name for channel in schema.channels}
-        for channel in self.added():
-            if channel.name in names:
-                yield Objection(("name",), f"stream {schema.stream!r} has a channel {channel.name!r} already")
-        try:
-            package = open_model(self.model, self.public_key).package
-        except ConfigError as error:
-            # A version that rotted on the disk must not keep the agent from starting: it starts, and says so.
-            if not (self.model.is_dir() and any(self.model.glob("*.tlm"))):
-                yield Objection(
-                    ("model",), str(error), "trueline-edge model install FOLDER PACKAGE.tlm --public-key KEY"
-                )
+        yield from self.taken(schema)
+        package, missing = self.package()
+        yield from missing
+        if package is None:
             return
         wrong = list(misfits(package, self.channels, schema))
         yield from wrong
@@ -166,7 +144,7 @@ class Detect(StageSettings, frozen=True, kw_only=True, tag="detect"):
                 f"rows come each {interval_s:g} s, and after {judge.gap_s:g} s without one the model, which wants "
                 f"{rows + 1} of them, starts anew: it would never say anything",
             )
-        elif rows and not 1.0 / _OTHER_PACE <= interval_s / trained_s <= _OTHER_PACE:
+        elif rows and is_other_pace(interval_s, trained_s):
             yield Objection(
                 ("model",),
                 f"rows come each {interval_s:g} s, and the model's {rows + 1} rows were {trained_s:g} s apart",
@@ -194,21 +172,3 @@ class Detect(StageSettings, frozen=True, kw_only=True, tag="detect"):
         from trueline_edge.stages.detecting import Detecting  # noqa: PLC0415 - paid for where it is used
 
         return Detecting(self, schema)
-
-
-def misfits(package: Package, channels: tuple[str, ...] | None, schema: Schema) -> Iterator[Objection]:
-    """Why the inputs of a package are not the channels of a stream."""
-    inputs = package.manifest.inputs
-    read = [one.name for one in inputs] if channels is None else list(channels)
-    if len(read) != len(inputs):
-        wanted = ", ".join(one.name for one in inputs)
-        yield Objection(("channels",), f"{len(read)} channels, and the model reads {len(inputs)}: {wanted}")
-        return
-    units = {channel.name: channel.unit for channel in schema.channels}
-    for name, one in zip(read, inputs, strict=True):
-        if name not in units and channels is None:
-            hint = f"name the channels the model shall read, in the order of its inputs: {', '.join(read)}"
-            yield Objection(("channels",), f"stream {schema.stream!r} has no channel {name!r}", hint)
-        elif name in units and units[name] != one.unit:
-            message = f"{name!r} is in {units[name]}, and the model's {one.name!r} in {one.unit}"
-            yield Objection(("channels",), message, "convert it before this stage")

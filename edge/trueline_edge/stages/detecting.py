@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from trueline_edge.inference.serving import open_model, serve
-from trueline_edge.stages.detect import misfits
 from trueline_edge.stages.following import Following
 from trueline_edge.stages.model_memory import remember, remembered
+from trueline_edge.stages.modelled import misfits
 from trueline_edge.stages.stage import usable
 from trueline_edge.stages.telling import Telling, shares
 from trueline_wire.errors import NeverRetry

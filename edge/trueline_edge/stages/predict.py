@@ -13,11 +13,10 @@ go forward is not looked at. Between two steps of the model, an hour say, the la
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - msgspec reads annotations at run time
-from typing import TYPE_CHECKING, ClassVar, Final, Literal
+from typing import TYPE_CHECKING
 
-from trueline_edge.stages.detect import misfits
-from trueline_edge.stages.stage import Objection, StageSettings
+from trueline_edge.stages.modelled import ModelSettings, is_other_pace, misfits
+from trueline_edge.stages.stage import Objection
 from trueline_wire.errors import ConfigError, NeverRetry
 from trueline_wire.readings import Channel
 
@@ -29,13 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Predict"]
 
-_KEY_SIZE: Final = 32
-_NAME_MAX: Final = 100
-_OTHER_PACE: Final = 2.0
-"""Rows that come so many times faster or slower than those it was trained on are not what it knows."""
 
-
-class Predict(StageSettings, frozen=True, kw_only=True, tag="predict"):
+class Predict(ModelSettings, frozen=True, kw_only=True, tag="predict"):
     """A model predicts from some channels of the stream.
 
     Attributes:
@@ -47,21 +41,11 @@ class Predict(StageSettings, frozen=True, kw_only=True, tag="predict"):
         coverage: how often the interval shall hold the truth.
     """
 
-    kind: ClassVar[Literal["judge", "mender", "adder"]] = "adder"
-
-    name: str
     unit: str
-    model: Path
-    public_key: bytes
     coverage: float = 0.9
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.name) <= _NAME_MAX:
-            raise ValueError(f"name of 1 to {_NAME_MAX} characters is wanted")
-        if len(self.public_key) != _KEY_SIZE:
-            raise ValueError(
-                f"public_key has {len(self.public_key)} bytes, not {_KEY_SIZE}: copy what `trueline-cloud key` prints"
-            )
+        super().__post_init__()
         if not 0.0 < self.coverage < 1.0:
             raise ValueError(f"coverage {self.coverage} must be above 0 and below 1")
 
@@ -72,20 +56,13 @@ class Predict(StageSettings, frozen=True, kw_only=True, tag="predict"):
 
     def objections(self, schema: Schema) -> Iterator[Objection]:
         """No model, one that reads other channels or units or predicts in another, a coverage it cannot promise."""
-        from trueline_edge.inference.serving import open_model, serve_prediction  # noqa: PLC0415 - where it is used
+        from trueline_edge.inference.serving import serve_prediction  # noqa: PLC0415 - where it is used
 
         yield from super().objections(schema)
-        names = {channel.name for channel in schema.channels}
-        for channel in self.added():
-            if channel.name in names:
-                yield Objection(("name",), f"stream {schema.stream!r} has a channel {channel.name!r} already")
-        try:
-            package = open_model(self.model, self.public_key).package
-        except ConfigError as error:
-            # A version that rotted on the disk must not keep the agent from starting: it starts, and says so.
-            if not (self.model.is_dir() and any(self.model.glob("*.tlm"))):
-                hint = "trueline-edge model install FOLDER PACKAGE.tlm --public-key KEY"
-                yield Objection(("model",), str(error), hint)
+        yield from self.taken(schema)
+        package, missing = self.package()
+        yield from missing
+        if package is None:
             return
         yield from misfits(package, self.channels, schema)
         try:
@@ -118,7 +95,7 @@ class Predict(StageSettings, frozen=True, kw_only=True, tag="predict"):
         if recipe.step_s and interval_s > recipe.step_s:
             message = f"rows come each {interval_s:g} s, and the model wants one in each {recipe.step_s:g} s"
             yield Objection(("model",), message, hint)
-        elif not recipe.step_s and not 1.0 / _OTHER_PACE <= interval_s / trained_s <= _OTHER_PACE:
+        elif not recipe.step_s and is_other_pace(interval_s, trained_s):
             message = f"rows come each {interval_s:g} s, and the model's {recipe.rows} rows were {trained_s:g} s apart"
             yield Objection(("model",), message, hint)
 
